@@ -1,0 +1,51 @@
+# Two commands for a new machine: `make demo` and `make test`. Both make .venv from the hashed lock first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-check chaos soak lock clean
+
+help:  ## Show the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/installed  ## Train on real flights, pack, score Parquet, serve, load-test; writes demo-output/report.html
+	$(BIN)/tandem demo --out demo-output
+
+test: check  ## Format, lint, types, then all tests
+	$(BIN)/python -m pytest
+
+check: .venv/installed  ## Format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed  ## Rewrite the sources in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-kernels: .venv/installed  ## Kernels against other libraries, one core, interleaved
+	$(BIN)/python -m load_tests.kernels
+
+bench-batch: .venv/installed  ## Scoring of Parquet against stock Ray Data and hand-written pipelines
+	$(BIN)/python -m load_tests.batch
+
+bench-realtime: .venv/installed  ## The endpoint against other servers
+	$(BIN)/python -m load_tests.peers
+
+chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table
+	$(BIN)/python -m tests.engine.batch.kill_matrix
+
+lock: .venv/installed  ## Resolve pyproject.toml into requirements.lock anew
+	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
+	.cache/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	    --python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove what the commands above made
+	rm -rf .venv .cache demo-output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

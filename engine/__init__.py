@@ -1,0 +1,20 @@
+"""Tandem: score Parquet in bulk and single requests in microseconds, with the same bits."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.packing import pack as pack
+    from engine.scorer import Scorer as Scorer
+
+
+def __getattr__(name: str) -> object:
+    """The two names of the Python interface, imported on first use so that ``tandem --help`` is quick."""
+    if name == "pack":
+        from engine.packing import pack
+
+        return pack
+    if name == "Scorer":
+        from engine.scorer import Scorer
+
+        return Scorer
+    raise AttributeError(f"module 'engine' has no attribute '{name}'")

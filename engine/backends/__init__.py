@@ -1,0 +1,1 @@
+"""What computes margins from prepared features: one module per kind of bundle."""

@@ -1,0 +1,61 @@
+"""Tree ensembles on the forest kernels."""
+
+import numpy as np
+
+from engine.backends.device import Device, on_device
+from engine.bundle import Bundle
+from engine.errors import InvalidBundle
+from kernels.choice import choose
+from kernels.crossover import Kernel
+from kernels.forest import Forest
+from kernels.soundness import fault
+
+FILE = "forest.npz"
+
+
+class ForestBackend:
+    """A forest and the kernel chosen for it on a device."""
+
+    def __init__(self, forest: Forest, dtype: np.dtype, device: Device = "cpu") -> None:
+        self.n_outputs = forest.n_outputs
+        self.margin_dtype = np.dtype(np.float32 if forest.single else np.float64)
+        self._kernel = on_device(
+            choose(forest, dtype),
+            lambda: _twin(forest),
+            device,
+            n_features=forest.n_features,
+            n_outputs=forest.n_outputs,
+            dtype=dtype,
+            margin_dtype=self.margin_dtype,
+        )
+        self.score_rows = self._kernel.score_rows
+        self.score_columns = self._kernel.score_columns
+
+    @property
+    def name(self) -> str:
+        """The kernel's name."""
+        return self._kernel.name
+
+
+def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
+    """The backend of a bundle of kind ``forest``; raises ``InvalidBundle``, ``Failed`` without the device."""
+    arrays = bundle.arrays(FILE)
+    try:
+        forest = Forest.of_arrays(arrays)
+    except KeyError as error:
+        raise InvalidBundle(f"expected {error} in '{FILE}' of bundle {bundle.label}") from error
+    if wrong := fault(forest):
+        raise InvalidBundle(f"'{FILE}' of bundle {bundle.label} holds no sound forest: {wrong}")
+    n_features = len(bundle.manifest.schema.features)
+    if forest.n_features != n_features:
+        raise InvalidBundle(
+            f"expected {n_features} columns by the schema of bundle {bundle.label},"
+            f" its forest has {forest.n_features}"
+        )
+    return ForestBackend(forest, bundle.manifest.schema.dtype, device)
+
+
+def _twin(forest: Forest) -> Kernel:
+    from kernels.gpu_traversal import GpuTraversal
+
+    return GpuTraversal(forest)

@@ -1,0 +1,1 @@
+"""Scoring of Parquet: planned once, run anywhere, committed exactly once."""

@@ -1,0 +1,201 @@
+"""Runs units on a Ray cluster: one fused Ray Data task (read, score, write) per unit.
+
+Done records are the only truth: Ray may lose, repeat or drop tasks; what it leaves is run again.
+A unit is one block: Ray merges and cuts the blocks of a task as it likes, except where there is one.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import DataContext, Datasource, read_datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasink, ReadTask
+
+from engine import ray_compat
+from engine.batch.blocks import Label, described
+from engine.batch.failures import FOLDER, as_error, failures, record_failure
+from engine.batch.output import JobStore
+from engine.batch.plan import PLAN, Unit
+from engine.batch.progress import units_done
+from engine.batch.supervised import run_supervised
+from engine.batch.work import digest_of, work_of
+from engine.errors import TandemError
+
+ROUNDS = 2
+"""How often the cluster gets what is left, before the caller isolates it."""
+NICENESS = 19
+"""Below the replicas that answer requests on the same cores."""
+REMOTE = {"num_cpus": 1, "max_retries": 1}
+"""Equal for read, map and write, or Ray does not fuse them; bounded, or a killer of workers loops."""
+
+
+def run_cluster(store: JobStore, units: Sequence[Unit]) -> None:
+    """Run units on the cluster at hand: the one connected to, ``RAY_ADDRESS``, or a new one here.
+
+    What the cluster lost again and again is left to a process of this machine that may die of it.
+    Raises the first unit's error; units of the same run that have none are committed all the same.
+    """
+    digest = digest_of(store.read(PLAN) or b"")
+    known = store.names(FOLDER)
+    with _connected():
+        for _ in range(ROUNDS):
+            done = units_done(store)
+            if left := [unit for unit in units if unit.index not in done]:
+                _run(store, digest, left)
+            if found := failures(store, known=known):
+                raise as_error(found[0])
+    done = units_done(store)
+    if lost := [unit for unit in units if unit.index not in done]:
+        run_supervised(store, digest, lost, threads=1)
+
+
+class UnitsDatasource(Datasource):  # type: ignore[misc]
+    """The units of a job as Ray Data read tasks."""
+
+    def __init__(self, store: JobStore, digest: str, units: Sequence[Unit]) -> None:
+        super().__init__()
+        self._store, self._digest, self._units = store, digest, units
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown: blocks never leave their task."""
+        return None
+
+    def get_read_tasks(
+        self,
+        parallelism: int,  # noqa: ARG002
+        per_task_row_limit: int | None = None,  # noqa: ARG002
+        data_context: DataContext | None = None,  # noqa: ARG002
+    ) -> list[ReadTask]:
+        """One task per unit, whatever parallelism Ray would like."""
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+        return [ReadTask(partial(read_block, self._store, self._digest, u), unknown) for u in self._units]
+
+
+class UnitsDatasink(Datasink):  # type: ignore[misc]
+    """Writes and commits units."""
+
+    def __init__(self, store: JobStore, digest: str) -> None:
+        self._store, self._digest = store, digest
+
+    def write(self, blocks: Iterable[pa.Table], ctx: Any) -> None:
+        """Commit the unit of each block, or record the error that it carries."""
+        for block in blocks:
+            label = Label.of(block)
+            error = label.error or write_block(self._store, self._digest, block, runner=f"ray {ctx.op_name}")
+            if error is not None:
+                record_failure(self._store, label.unit, *error)
+
+
+def read_block(store: JobStore, digest: str, unit: Unit) -> Iterator[pa.Table]:
+    """The one block of a unit: its rows, or the error that reading them raised."""
+    _yield_to_replicas()
+    pa.set_cpu_count(1)
+    try:
+        pairs = list(work_of(store, digest).read(unit))
+    except TandemError as error:
+        yield Label(unit.index, error=described(error)).alone()
+        return
+    label = Label(unit.index, tuple(piece for piece, _ in pairs))
+    yield label.on(pa.concat_tables([table for _, table in pairs])) if pairs else label.alone()
+
+
+def score_block(block: pa.Table, store: JobStore, digest: str) -> pa.Table:
+    """The scored rows of a block, or the error that scoring them raised."""
+    label = Label.of(block)
+    if label.empty:
+        return block
+    work = work_of(store, digest)
+    try:
+        scored = [table for _, table in work.score_all(work.plan.units[label.unit], label.split(block))]
+    except TandemError as error:
+        return Label(label.unit, error=described(error)).alone()
+    whole = pa.concat_tables(scored, promote_options="default")
+    return label.on(whole) if whole.num_rows else label.alone()
+
+
+def write_block(store: JobStore, digest: str, block: pa.Table, *, runner: str) -> tuple[str, str] | None:
+    """Write and commit the unit of a scored block; the error that stopped it, if any."""
+    label, work = Label.of(block), work_of(store, digest)
+    writer = work.writer(work.plan.units[label.unit], runner)
+    try:
+        writer.write(work.layout.nothing() if label.empty else block, label.rows)
+        writer.commit()
+    except TandemError as error:
+        return described(error)
+    finally:
+        writer.abort()
+    return None
+
+
+def _run(store: JobStore, digest: str, units: Sequence[Unit]) -> None:
+    with warnings.catch_warnings(), _data_context():
+        data = read_datasource(
+            UnitsDatasource(store, digest, units),
+            override_num_blocks=len(units),  # else Ray splits the blocks, and does not fuse
+            ray_remote_args=dict(REMOTE),
+        )
+        scored = data.map_batches(
+            score_block,
+            fn_kwargs={"store": store, "digest": digest},
+            batch_size=None,
+            batch_format="pyarrow",
+            **REMOTE,
+        )
+        scored.write_datasink(UnitsDatasink(store, digest), ray_remote_args=dict(REMOTE))
+
+
+@contextmanager
+def _data_context() -> Iterator[None]:
+    """Ray Data as a mere scheduler: no block shaping, no polling, no output, no opinion on errors."""
+    # Copying a context sets its own deprecated fields, and ``ray_remote_args`` leaves Ray in 2.64;
+    # in 2.60 nothing else bounds the retries of a read.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = None
+    context.memory_usage_poll_interval_s = None
+    context.max_errored_blocks = -1
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with DataContext.current(context):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False, logging_level="ERROR")
+    else:
+        ray.init(**ray_compat.local_cluster_options())
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _yield_to_replicas() -> None:
+    """Lower the priority of every thread of this worker; a worker serves one job only."""
+    if not os.path.isdir("/proc/self/task"):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        return
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            os.setpriority(os.PRIO_PROCESS, int(thread), NICENESS)
+        except ProcessLookupError:
+            continue  # the thread ended meanwhile

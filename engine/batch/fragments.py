@@ -1,0 +1,141 @@
+"""What the input holds: the files that a location names, and what their footers say.
+
+Nothing is skipped in silence: hidden files (``_``, ``.``) and files without a Parquet suffix in a
+directory are left out as every reader does, but a Parquet file that cannot be read is an error.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from engine.batch.filesystem import open_filesystem
+from engine.batch.plan import InputFile
+from engine.errors import InvalidTable, NotFound, StorageFailed
+
+SUFFIXES = (".parquet", ".parq", ".pq")
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+FOOTER_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Footer:
+    """What a file says about itself.
+
+    Attributes:
+        schema: Arrow schema of its columns.
+        rows: Rows of every row group.
+        n_bytes: Uncompressed bytes of every row group.
+    """
+
+    schema: pa.Schema
+    rows: tuple[int, ...]
+    n_bytes: tuple[int, ...]
+
+
+def list_files(locations: Sequence[str]) -> tuple[InputFile, ...]:
+    """All Parquet files of some locations: a file, a directory, or a glob with ``*``, ``?``, ``**``.
+
+    Raises:
+        NotFound: A location names no Parquet file.
+        StorageFailed: The file system refuses.
+    """
+    found: dict[str, InputFile] = {}
+    for location in locations:
+        for file in _files_of(location):
+            found.setdefault(file.path, file)
+    return tuple(found.values())
+
+
+def read_footers(filesystem: fs.FileSystem, files: Sequence[InputFile]) -> list[Footer]:
+    """The footers of all files, in their order; raises ``InvalidTable`` naming the first bad file."""
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        return list(pool.map(lambda file: read_footer(filesystem, file), files))
+
+
+def read_footer(filesystem: fs.FileSystem, file: InputFile) -> Footer:
+    """The footer of one file; raises ``InvalidTable`` naming the file."""
+    if file.size == 0:
+        raise InvalidTable(
+            f"expected a Parquet file, got 0 bytes - at {file.path}; write it again or remove it"
+        )
+    try:
+        with filesystem.open_input_file(file.path) as source, pq.ParquetFile(source) as parquet:
+            meta, schema = parquet.metadata, parquet.schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidTable(
+            f"expected a Parquet file, got one whose footer cannot be read - at {file.path}: {error}"
+        ) from error
+    groups = [meta.row_group(index) for index in range(meta.num_row_groups)]
+    return Footer(
+        schema.remove_metadata(),
+        tuple(group.num_rows for group in groups),
+        tuple(group.total_byte_size for group in groups),
+    )
+
+
+def _files_of(location: str) -> list[InputFile]:
+    filesystem, path = open_filesystem(location)
+    try:
+        files = sorted(_matches(filesystem, path), key=lambda file: file.path)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageFailed(f"cannot list {location}: {error}") from error
+    if not files:
+        raise NotFound(
+            f"expected Parquet files ({', '.join(SUFFIXES)}), found none - at {location};"
+            " hidden files (_x, .x) do not count"
+        )
+    return files
+
+
+def _matches(filesystem: fs.FileSystem, path: str) -> Iterator[InputFile]:
+    root = _root_of_glob(path)
+    if root == path:
+        info = filesystem.get_file_info(path)
+        if info.type == fs.FileType.File:
+            yield _input_file(info, "")
+            return
+    wanted = _glob_pattern(path) if root != path else None
+    for info in filesystem.get_file_info(fs.FileSelector(root or "/", recursive=True, allow_not_found=True)):
+        inside = info.path[len(root) :]
+        if (
+            info.type == fs.FileType.File
+            and _is_data(inside)
+            and (wanted is None or wanted.fullmatch(info.path))
+        ):
+            yield _input_file(info, inside)
+
+
+def _is_data(inside: str) -> bool:
+    names = [name for name in inside.split("/") if name]
+    return names[-1].endswith(SUFFIXES) and not any(name[0] in "_." for name in names)
+
+
+def _input_file(info: fs.FileInfo, inside: str) -> InputFile:
+    pairs = [name.split("=", 1) for name in inside.split("/")[:-1] if "=" in name]
+    partition = {unquote(key): None if value == NULL_PARTITION else unquote(value) for key, value in pairs}
+    return InputFile(info.path, info.size, info.mtime_ns or 0, partition)
+
+
+def _root_of_glob(path: str) -> str:
+    names = path.split("/")
+    for index, name in enumerate(names):
+        if any(character in name for character in "*?["):
+            return "/".join(names[:index])
+    return path
+
+
+def _glob_pattern(path: str) -> re.Pattern[str]:
+    """``*`` and ``?`` stay within a name, ``**`` spans directories (also none)."""
+    text = ""
+    for token in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]*\])", path):
+        if token.startswith("[") and token.endswith("]"):
+            text += token
+        else:
+            text += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
+    return re.compile(text)

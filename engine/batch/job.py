@@ -1,0 +1,250 @@
+"""One job from its call to its published output: plan, attach or resume, run, publish."""
+
+import datetime
+import importlib.metadata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.batch.manifest import Done, JobRecord, OutputManifest, Part, encode
+from engine.batch.output import JobStore, Output, open_output
+from engine.batch.plan import PLAN, Options, Plan, Unit, carries_on, differences
+from engine.batch.planning import make_plan
+from engine.batch.progress import units_done
+from engine.batch.runners import available_cores, choose
+from engine.bundle import Bundle, read_bundle
+from engine.config import Batch
+from engine.errors import Conflict, InvalidTable, JobChanged, OutputExists, ScoringFailed
+
+if TYPE_CHECKING:
+    from engine.batch.estimate import Estimate
+
+MAX_REPORTED_REASONS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What became of a job.
+
+    Attributes:
+        job: Its id.
+        output: Where the scores are.
+        manifest: What was published there.
+        resumed: Units that an earlier driver had finished.
+        attached: The output was there already; nothing was done.
+    """
+
+    job: str
+    output: str
+    manifest: OutputManifest
+    resumed: int
+    attached: bool
+
+    @property
+    def record(self) -> JobRecord:
+        """This job's record in the manifest."""
+        return next(record for record in self.manifest.jobs if record.job == self.job)
+
+
+Show = Callable[[JobStore, Plan], AbstractContextManager[None]]
+
+
+def score_files(
+    bundle: str,
+    inputs: Sequence[str],
+    output: str,
+    *,
+    settings: Batch = Batch(),  # noqa: B008 (frozen)
+    job: str = "",
+    restart: bool = False,
+    show: Show = lambda _store, _plan: nullcontext(),
+) -> Result:
+    """Score Parquet files into a directory, exactly once.
+
+    Called again with the same model, options and input, it resumes what an earlier call left, or
+    finds the output already published and changes nothing.
+
+    Args:
+        bundle: Directory of the bundle.
+        inputs: Files, directories or globs.
+        output: Directory or object-store prefix for the result.
+        settings: Options, as in the config file.
+        job: An id of the caller's own; the same id is the same job.
+        restart: Give up what an unfinished job left at this output.
+        show: Wraps the run, to show its progress.
+
+    Raises:
+        InvalidInput: Model, input or options do not fit, with the place.
+        Conflict: The output or an unfinished job is in the way.
+        Failed: A disk, a store or a backend failed; call again to resume.
+    """
+    model = read_bundle(bundle)
+    plan = make_plan(model, bundle, inputs, options_of(settings), job).plan
+    place = open_output(output)
+    if restart:
+        _give_up(place)
+    if (finished := _published(place, plan, settings, output)) is not None:
+        return finished
+    plan = _carried_on(place, plan, settings)
+    with _alone(place, plan, show):
+        if (finished := _published(place, plan, settings, output)) is not None:
+            return finished
+        return _run(place, model, plan, settings, output, show)
+
+
+def dry_run(
+    bundle: str,
+    inputs: Sequence[str],
+    output: str,
+    *,
+    settings: Batch = Batch(),  # noqa: B008 (frozen)
+) -> "Estimate":
+    """What ``score_files`` would take; reads one row group, writes nothing. Raises as it does."""
+    from engine.batch.estimate import estimate, take_sample
+    from engine.batch.work import make_work
+
+    lenient = msgspec.structs.replace(settings, on_bad_row="null")
+    model = read_bundle(bundle)
+    planned = make_plan(model, bundle, inputs, options_of(lenient))
+    work = make_work(planned.plan, open_output(output).store(planned.plan.job), model.manifest.schema)
+    sample = take_sample(planned, work)
+    return estimate(planned, sample, cores=settings.threads or available_cores())
+
+
+def options_of(settings: Batch) -> Options:
+    """The settings that decide what the output holds."""
+    return Options(**{name: getattr(settings, name) for name in Options.__struct_fields__})
+
+
+def _published(place: Output, plan: Plan, settings: Batch, output: str) -> Result | None:
+    """The result if this very job is published; raises if the output is otherwise in the way."""
+    manifest = place.manifest()
+    if manifest is None:
+        return None
+    for record in manifest.jobs:
+        same = (record.revision, record.options, record.files) == (plan.revision, plan.options, plan.files)
+        if same:
+            place.forget(record.job)  # what a driver left that was killed after publishing
+            return Result(record.job, output, manifest, 0, True)
+        if record.job == plan.job:
+            raise JobChanged(
+                f"job {plan.job} is published at this output, with another bundle, input or options;"
+                " give this one an id of its own"
+            )
+    if settings.mode == "error":
+        last = manifest.jobs[-1]
+        raise OutputExists(
+            f"the output holds the result of job {last.job} ({last.model}, {last.finished});"
+            " choose another output, or --mode overwrite or append"
+        )
+    return None
+
+
+def _carried_on(place: Output, wanted: Plan, settings: Batch) -> Plan:
+    """The plan to run: the one wanted, under the id of the unfinished job that it carries on, if any.
+
+    Raises ``JobChanged`` if an unfinished job at the output is another one; jobs that append do
+    not mind each other.
+    """
+    others = place.unfinished()
+    if settings.mode == "append":
+        others = [job for job in others if job == wanted.job]
+    for job in others:
+        store = place.store(job)
+        data = store.read(PLAN)
+        if data is None:
+            continue
+        stored = msgspec.json.decode(data, type=Plan)
+        changes = differences(stored, wanted)
+        if changes and not carries_on(stored, wanted, units_done(store)):
+            raise JobChanged(
+                f"job {job} did not finish at this output, and {'; '.join(changes)};"
+                " call it as before to finish it, or with --restart to give it up"
+            )
+        wanted = msgspec.structs.replace(wanted, job=job)
+    return wanted
+
+
+@contextmanager
+def _alone(place: Output, plan: Plan, show: Show) -> Iterator[None]:
+    """Hold the job; while another process runs it, show its progress and wait for its end."""
+    with place.alone(plan.job, wait=False) as alone:
+        if alone:
+            yield
+            return
+    with show(place.store(plan.job), plan), place.alone(plan.job, wait=True):
+        pass
+    with place.alone(plan.job, wait=True):
+        yield
+
+
+def _run(place: Output, model: Bundle, plan: Plan, settings: Batch, output: str, show: Show) -> Result:
+    store = place.store(plan.job)
+    if not store.put(PLAN, encode(plan)) and store.read(PLAN) != encode(plan):
+        store.replace(PLAN, encode(plan))
+    resumed = units_done(store)
+    left = [unit for unit in plan.units if unit.index not in resumed]
+    if left:
+        with show(store, plan):
+            choose(settings, plan, model.manifest)(store, plan, left)
+    if (finished := _published(place, plan, settings, output)) is None:
+        record, parts = _summary(model, plan, [_done(store, unit) for unit in plan.units])
+        return Result(plan.job, output, place.publish(record, parts, settings.mode), len(resumed), False)
+    return finished
+
+
+def _give_up(place: Output) -> None:
+    for job in place.unfinished():
+        with place.alone(job, wait=False) as alone:
+            if not alone:
+                raise Conflict(f"job {job} is running at this output; wait for it or stop it")
+            place.forget(job)
+
+
+def _done(store: JobStore, unit: Unit) -> Done:
+    data = store.read(f"done/{unit.name}.json")
+    if data is None:
+        raise ScoringFailed(f"unit {unit.name} was not finished; call the job again to resume it")
+    return msgspec.json.decode(data, type=Done)
+
+
+def _check_bad(rows_bad: int, rows_in: int, reasons: Counter[str], limit: float) -> None:
+    if rows_bad > limit * rows_in:
+        told = "; ".join(
+            f"{count:,} × {reason}" for reason, count in reasons.most_common(MAX_REPORTED_REASONS)
+        )
+        raise InvalidTable(
+            f"expected at most {limit:.2%} bad rows, got {rows_bad:,} of {rows_in:,} ({told});"
+            " nothing was published; raise max_bad_fraction or cure the input"
+        )
+
+
+def _summary(model: Bundle, plan: Plan, done: Sequence[Done]) -> tuple[JobRecord, list[Part]]:
+    """What the manifest says of the job, and its files; raises if too many rows are bad."""
+    reasons: Counter[str] = Counter()
+    for unit in done:
+        reasons.update(unit.reasons)
+    rows_in, rows_bad = sum(unit.rows_in for unit in done), sum(unit.rows_bad for unit in done)
+    _check_bad(rows_bad, rows_in, reasons, plan.options.max_bad_fraction)
+    record = JobRecord(
+        job=plan.job,
+        model=model.label,
+        revision=plan.revision,
+        bundle=plan.bundle,
+        inputs=plan.inputs,
+        files=plan.files,
+        options=plan.options,
+        rows_in=rows_in,
+        rows_out=sum(unit.rows_out for unit in done),
+        rows_bad=rows_bad,
+        reasons=dict(reasons),
+        n_units=len(done),
+        score_columns=model.manifest.schema.output.columns,
+        engine=importlib.metadata.version("tandem-scoring"),
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    return record, [part for unit in done for part in unit.parts]

@@ -1,0 +1,80 @@
+"""What the files of an output look like: columns, types, names, codec."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from engine.batch.plan import Codec, Plan, Unit
+from engine.schema import Output
+
+HIDDEN = "__tandem_"
+"""Scored tables carry, beside the columns that were read, some under names no column has."""
+REASON = HIDDEN + "reason"
+ROW = HIDDEN + "row"
+PATH = HIDDEN + "path"
+_SCORE_TYPES = {"float32": pa.float32(), "float64": pa.float64()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """How scored tables become files.
+
+    Attributes:
+        schema: Columns of every file: what is kept, then the scores.
+        kept: Names of the kept columns that stand in the files.
+        n_scores: Number of score columns.
+        partition_by: Columns that stand in the directories' names instead.
+        quarantine: Whether bad rows go to files of their own.
+        compression: Codec.
+        suffix: What makes file names of different jobs differ.
+    """
+
+    schema: pa.Schema
+    kept: tuple[str, ...]
+    n_scores: int
+    partition_by: tuple[str, ...]
+    quarantine: bool
+    compression: Codec
+    suffix: str
+
+    def output(self, table: pa.Table) -> pa.Table:
+        """The columns of a scored table that are written, under their names."""
+        columns = [*self.kept, *(score_name(output) for output in range(self.n_scores))]
+        return table.select(columns).rename_columns(self.schema.names).cast(self.schema)
+
+    def nothing(self) -> pa.Table:
+        """A scored table without rows."""
+        names = [*self.kept, *(score_name(output) for output in range(self.n_scores))]
+        return self.schema.empty_table().rename_columns(names)
+
+    def file_name(self, unit: Unit) -> str:
+        """``part-00017-1f2e3d4c.parquet``."""
+        return f"part-{unit.name}-{self.suffix}.parquet"
+
+
+def layout_of(plan: Plan, output: Output) -> Layout:
+    """The layout of a job's output, given the model's."""
+    options, kept = plan.options, pa.ipc.read_schema(pa.py_buffer(plan.kept_schema))
+    inside = [field for field in kept if field.name not in options.partition_by]
+    scores = [pa.field(name, _SCORE_TYPES[output.type]) for name in output.columns]
+    return Layout(
+        schema=pa.schema([*inside, *scores]),
+        kept=tuple(field.name for field in inside),
+        n_scores=len(scores),
+        partition_by=options.partition_by,
+        quarantine=options.on_bad_row == "quarantine",
+        compression=options.compression,
+        suffix=plan.job[:8],
+    )
+
+
+def score_name(output: int) -> str:
+    """The name of an output's column in a scored table."""
+    return f"{HIDDEN}score_{output}"
+
+
+def plain(schema: pa.Schema) -> pa.Schema:
+    """A schema with its dictionaries decoded and without metadata."""
+    return pa.schema(
+        [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema]
+    )

@@ -1,0 +1,161 @@
+"""Makes the plan of a job from the bundle and the footers of its input, and refuses what cannot work.
+
+Everything that can be known before the first row is read is checked here, with the model's own
+rules: a job that starts has its columns, in types that the model takes, in every file.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyarrow import fs
+
+from engine.batch.filesystem import absolute, is_object_store, open_filesystem
+from engine.batch.fragments import Footer, list_files, read_footers
+from engine.batch.layout import HIDDEN, plain
+from engine.batch.plan import InputFile, Options, PartitionType, Plan, fingerprint, spread, units_of
+from engine.batch.where import columns_of, condition_of
+from engine.bundle import Bundle
+from engine.errors import InvalidConfig, InvalidTable
+from engine.prepare import Preparer
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_PARTITION_TYPES = {"int64": pa.int64(), "string": pa.string()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A plan and what was read to make it."""
+
+    plan: Plan
+    filesystem: fs.FileSystem
+    footers: list[Footer]
+
+
+def make_plan(
+    bundle: Bundle, location: str, inputs: Sequence[str], options: Options, job: str = ""
+) -> Planned:
+    """Plan a job.
+
+    Args:
+        bundle: The model.
+        location: Where the bundle lies.
+        inputs: Files, directories or globs, all on one file system.
+        options: What decides the output.
+        job: The caller's id for it; by default made from model, options and input listing.
+
+    Raises:
+        InvalidTable: A file lacks a column or has it in a wrong type.
+        InvalidConfig: An option names what is not there.
+        NotFound: No Parquet files.
+    """
+    condition_of(options.where)
+    places = tuple(absolute(place) for place in inputs)
+    if len({is_object_store(place) and place.split("/")[2] for place in places}) > 1:
+        raise InvalidConfig(
+            f"expected inputs on one file system, got {', '.join(inputs)}; score them in separate jobs"
+        )
+    files = list_files(places)
+    filesystem = open_filesystem(places[0])[0]
+    footers = read_footers(filesystem, files)
+    types = partition_types(files)
+    unit_rows = spread(sum(sum(footer.rows) for footer in footers), options.unit_rows)
+    kept = _checked(Preparer(bundle.manifest.schema), bundle, files, footers, options, types)
+    plan = Plan(
+        job=job or fingerprint(bundle.revision, options, files),
+        bundle=absolute(location),
+        revision=bundle.revision,
+        inputs=places,
+        options=options,
+        kept_schema=kept.serialize().to_pybytes(),
+        partition_types=types,
+        files=files,
+        units=units_of([footer.rows for footer in footers], unit_rows=unit_rows, limit=options.limit),
+    )
+    return Planned(plan, filesystem, footers)
+
+
+def partition_types(files: Sequence[InputFile]) -> dict[str, PartitionType]:
+    """The types of the columns that directories carry: integers if all values are, else strings."""
+    values: dict[str, list[str]] = {}
+    for file in files:
+        for name, value in file.partition.items():
+            values.setdefault(name, []).extend([] if value is None else [value])
+    return {
+        name: "int64" if found and all(_INTEGER.fullmatch(value) for value in found) else "string"
+        for name, found in values.items()
+    }
+
+
+def _checked(
+    preparer: Preparer,
+    bundle: Bundle,
+    files: Sequence[InputFile],
+    footers: Sequence[Footer],
+    options: Options,
+    types: dict[str, PartitionType],
+) -> pa.Schema:
+    """The schema of the kept columns, once every file has been found to fit."""
+    _check_names(bundle, options)
+    kept: pa.Schema | None = None
+    seen: set[pa.Schema] = set()
+    for file, footer in zip(files, footers, strict=True):
+        if footer.schema in seen:
+            continue
+        seen.add(footer.schema)
+        whole = _with_partitions(footer.schema, types, file)
+        _check_features(preparer, whole, file)
+        found = _chosen(whole, options, file)
+        if kept is not None and not found.equals(kept):
+            raise _drifted(kept, found, file, files[0])
+        kept = found
+    return kept if kept is not None else pa.schema([])
+
+
+def _check_names(bundle: Bundle, options: Options) -> None:
+    scores = bundle.manifest.schema.output.columns
+    names = (*options.keep, *options.partition_by)
+    if both := [name for name in options.keep if name in scores]:
+        raise InvalidConfig(f"column '{both[0]}' cannot be kept: the score itself is called so")
+    if len(set(options.keep)) < len(options.keep):
+        raise InvalidConfig(f"expected each column once in 'keep', got {', '.join(options.keep)}")
+    if hidden := [name for name in names if name.startswith(HIDDEN)]:
+        raise InvalidConfig(f"column '{hidden[0]}' bears a name that scoring uses itself; rename it")
+
+
+def _check_features(preparer: Preparer, schema: pa.Schema, file: InputFile) -> None:
+    names = schema.names
+    if twice := [name for name in set(names) if names.count(name) > 1]:
+        raise InvalidTable(f"column '{sorted(twice)[0]}' occurs twice - at {file.path}")
+    try:
+        preparer.table(pa.Table.from_batches([], schema))
+    except InvalidTable as error:
+        raise InvalidTable(f"{error} - at {file.path}") from error
+
+
+def _with_partitions(schema: pa.Schema, types: dict[str, PartitionType], file: InputFile) -> pa.Schema:
+    for name, kind in types.items():
+        if name in schema.names:
+            raise InvalidTable(
+                f"column '{name}' is both in the file and in its directory's name - at {file.path}"
+            )
+        schema = schema.append(pa.field(name, _PARTITION_TYPES[kind]))
+    return schema
+
+
+def _chosen(schema: pa.Schema, options: Options, file: InputFile) -> pa.Schema:
+    fields = {field.name: field for field in plain(schema)}
+    for name in (*options.keep, *options.partition_by, *columns_of(options.where)):
+        if name not in fields:
+            raise InvalidTable(f"expected a column '{name}', got {', '.join(fields)} - at {file.path}")
+    return pa.schema([fields[name] for name in dict.fromkeys((*options.keep, *options.partition_by))])
+
+
+def _drifted(kept: pa.Schema, found: pa.Schema, file: InputFile, first: InputFile) -> InvalidTable:
+    pairs = [(a, b) for a, b in zip(kept, found, strict=True) if not a.equals(b)]
+    before, after = pairs[0]
+    return InvalidTable(
+        f"expected '{before.name}' to be {before.type} as in {first.path}, got {after.type} - at {file.path};"
+        " files with other types need a job of their own, or leave the column out of 'keep'"
+    )

@@ -1,0 +1,112 @@
+"""How far a job is, in rows, read from its done records: it survives a restart of the driver."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+import msgspec
+
+from engine.batch.output import JobStore, open_output
+from engine.batch.plan import PLAN, Plan
+from engine.errors import Conflict
+
+POLL_S = 0.25
+LINE_EVERY_S = 10.0
+
+
+def rows_done(store: JobStore, plan: Plan) -> int:
+    """Rows of the units that have a done record."""
+    return sum(plan.units[index].rows for index in units_done(store))
+
+
+def units_done(store: JobStore) -> set[int]:
+    """Indices of the units that have a done record."""
+    return {int(name.removesuffix(".json")) for name in store.names("done")}
+
+
+def progress_at(output: str, job: str) -> tuple[int, int]:
+    """Rows that a job has committed at an output, and rows in its plan; 0 and 0 before there is a plan."""
+    place = open_output(output)
+    try:
+        published = place.manifest()
+    except Conflict:
+        return 0, 0
+    if published is not None and published.holds(job):
+        rows = sum(record.rows_in for record in published.jobs if record.job == job)
+        return rows, rows
+    store = place.store(job)
+    if (data := store.read(PLAN)) is None:
+        return 0, 0
+    plan = msgspec.json.decode(data, type=Plan)
+    return rows_done(store, plan), plan.rows
+
+
+@contextmanager
+def shown(
+    store: JobStore, plan: Plan, stream: TextIO | None = None, poll_s: float = POLL_S
+) -> Iterator[None]:
+    """Show the job's progress while the body runs: a bar on a terminal, else a line now and then."""
+    stream = stream or sys.stderr
+    stop = threading.Event()
+    show = _show_bar if stream.isatty() else _show_lines
+    thread = threading.Thread(target=show, args=(store, plan, stream, stop, poll_s), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def line(done: int, total: int, *, since_start: int, elapsed_s: float) -> str:
+    """``2,000,000 of 10,000,000 rows (20 %), 1.9 M rows/s, 4 s left``.
+
+    Args:
+        done: Rows finished, by this driver or an earlier one.
+        total: Rows of the job.
+        since_start: Rows finished by this driver.
+        elapsed_s: Seconds that this driver runs.
+    """
+    share = 100 * done // total if total else 100
+    text = f"{done:,} of {total:,} rows ({share} %)"
+    if not since_start or elapsed_s <= 0:
+        return text
+    rate = since_start / elapsed_s
+    return f"{text}, {rate / 1e6:.2f} M rows/s, {(total - done) / rate:.0f} s left"
+
+
+def _show_bar(store: JobStore, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        "rows",
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=Console(file=stream)) as progress:
+        task = progress.add_task("", total=plan.rows, completed=rows_done(store, plan))
+        _until(stop, poll_s, lambda: progress.update(task, completed=rows_done(store, plan)))
+
+
+def _show_lines(store: JobStore, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:
+    started, first = time.monotonic(), rows_done(store, plan)
+
+    def say() -> None:
+        done = rows_done(store, plan)
+        print(
+            line(done, plan.rows, since_start=done - first, elapsed_s=time.monotonic() - started), file=stream
+        )
+
+    _until(stop, max(LINE_EVERY_S, poll_s), say)
+
+
+def _until(stop: threading.Event, every_s: float, action: Callable[[], None]) -> None:
+    while not stop.wait(every_s):
+        action()
+    action()

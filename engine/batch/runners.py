@@ -1,0 +1,54 @@
+"""Which runner a job gets: this process, or a Ray cluster."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+
+from engine.batch.output import JobStore
+from engine.batch.plan import PLAN, Plan, Unit
+from engine.bundle import Manifest
+from engine.config import Batch
+
+Run = Callable[[JobStore, Plan, Sequence[Unit]], None]
+"""Commits all the units given, or raises."""
+
+ROWS_WORTH_A_CLUSTER = 50_000_000
+"""About half a minute on two cores; below it, handing tasks out costs more than it gains."""
+
+
+def choose(settings: Batch, plan: Plan, model: Manifest) -> Run:
+    """The runner for a job."""
+    if runner_name(settings, plan) == "ray":
+        from engine import ray_compat
+
+        ray_compat.prepare(os.environ.get("RAY_ADDRESS"))
+        from engine.batch.cluster import run_cluster
+
+        return lambda store, _plan, units: run_cluster(store, units)
+    threads = settings.threads or available_cores()
+    if model.kind == "onnx":  # other people's native code runs where it can do no harm
+        from engine.batch.supervised import run_supervised
+
+        return lambda store, _plan, units: run_supervised(store, _digest(store), units, threads=threads)
+    from engine.batch.local import run_local
+    from engine.batch.work import make_work
+
+    return lambda store, plan, units: run_local(make_work(plan, store, model.schema), units, threads=threads)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _digest(store: JobStore) -> str:
+    return hashlib.sha256(store.read(PLAN) or b"").hexdigest()
+
+
+def runner_name(settings: Batch, plan: Plan) -> str:
+    """``local`` or ``ray``: with ``auto``, a cluster that runs already is used for large jobs."""
+    if settings.runner != "auto":
+        return settings.runner
+    return "ray" if "RAY_ADDRESS" in os.environ and plan.rows >= ROWS_WORTH_A_CLUSTER else "local"

@@ -1,0 +1,115 @@
+"""The work of a job as any process sees it: one value per process, and one function to run a unit."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import msgspec
+import pyarrow as pa
+from pyarrow import fs
+
+from engine.batch.filesystem import open_filesystem
+from engine.batch.isolation import REASON_KILLED, killers, set_apart
+from engine.batch.layout import Layout, layout_of
+from engine.batch.output import JobStore
+from engine.batch.plan import PLAN, Options, Plan, Unit
+from engine.batch.reading import Columns, Piece, read_unit
+from engine.batch.scoring import TableScorer, scorer_of
+from engine.batch.where import columns_of, condition_of
+from engine.batch.writing import UnitWriter
+from engine.errors import JobChanged
+from engine.schema import Schema
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """All that scoring a unit takes; made once per process and job, shared by its threads."""
+
+    plan: Plan
+    store: JobStore
+    filesystem: fs.FileSystem
+    scorer: TableScorer
+    columns: Columns
+    layout: Layout
+
+    def read(self, unit: Unit) -> Iterator[tuple[Piece, pa.Table]]:
+        """The tables of a unit as they lie in the input, and where they come from."""
+        return read_unit(self.plan, unit, self.filesystem, self.columns)
+
+    def score_all(
+        self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]
+    ) -> Iterator[tuple[Piece, pa.Table]]:
+        """The scored tables of a unit; rows known to kill are bad without being scored."""
+        for piece, table, kills in set_apart(pieces, killers(self.store, unit)):
+            if kills:
+                yield piece, self.scorer.refuse(table, piece, REASON_KILLED)
+            else:
+                yield piece, self.scorer.score(table, piece)
+
+    def survives(self, table: pa.Table, piece: Piece) -> None:
+        """Score a table for the sake of surviving it; bad rows are no matter here."""
+        replace(self.scorer, on_bad_row="null").score(table, piece)
+
+    def writer(self, unit: Unit, runner: str) -> UnitWriter:
+        """A new attempt at a unit."""
+        return UnitWriter(self.store, unit, self.layout, runner=runner)
+
+
+@lru_cache(maxsize=4)
+def work_of(store: JobStore, digest: str) -> Work:
+    """The work whose plan, of this digest, lies in a store; made once per process."""
+    data = store.read(PLAN)
+    if data is None or digest_of(data) != digest:
+        raise JobChanged(f"the job was started anew meanwhile - at {store}")
+    plan = msgspec.json.decode(data, type=Plan)
+    return make_work(plan, store, scorer_of(plan.bundle, plan.revision).schema)
+
+
+def digest_of(plan: bytes) -> str:
+    """What tells one stored plan from another."""
+    return hashlib.sha256(plan).hexdigest()
+
+
+def make_work(plan: Plan, store: JobStore, schema: Schema) -> Work:
+    """The work of a plan for a model of this schema; the model itself is loaded by who scores first."""
+    options = plan.options
+    return Work(
+        plan=plan,
+        store=store,
+        filesystem=open_filesystem(plan.inputs[0])[0],
+        scorer=TableScorer(
+            plan.bundle, plan.revision, condition_of(options.where), options.on_bad_row, _kept(options)
+        ),
+        columns=columns_to_read(schema, plan),
+        layout=layout_of(plan, schema.output),
+    )
+
+
+def run_unit(work: Work, unit: Unit, runner: str) -> bool:
+    """Read, score, write and commit one unit; False if another attempt committed it first."""
+    writer = work.writer(unit, runner)
+    try:
+        for piece, scored in work.score_all(unit, work.read(unit)):
+            writer.write(scored, piece.rows)
+        return writer.commit()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def columns_to_read(schema: Schema, plan: Plan) -> Columns:
+    """The columns a job needs from the files: features, kept ones, those of the condition."""
+    options = plan.options
+    wanted = dict.fromkeys((*schema.names, *_kept(options), *columns_of(options.where)))
+    texts = [
+        feature.name
+        for feature in schema.features
+        if feature.type == "category" and not isinstance(next(iter(feature.categories), ""), int)
+    ]
+    names = tuple(name for name in wanted if name not in plan.partition_types)
+    return Columns(names, tuple(name for name in texts if name in names))
+
+
+def _kept(options: Options) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*options.keep, *options.partition_by)))

@@ -1,0 +1,60 @@
+"""The ``tandem`` command: its verbs, and how errors leave it.
+
+Exit codes: 0 done; 1 a bug (with its traceback); 2 the call was wrong; 3 a stated SLO was
+missed; 4 the world is in another state (output exists, job changed); 5 the machine failed;
+130 interrupted.
+"""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from engine.cli.demo import demo
+from engine.cli.inspect import inspect
+from engine.cli.jobs import cancel, jobs, logs, resume, status, submit
+from engine.cli.load import load
+from engine.cli.pack import pack
+from engine.cli.score import score
+from engine.cli.serve import serve
+from engine.cli.verify import verify
+from engine.errors import Conflict, InvalidInput, TandemError
+
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "A model": (pack, inspect),
+    "Batch": (score, verify),
+    "Jobs of a running engine": (submit, jobs, status, logs, cancel, resume),
+    "Real time": (serve, load),
+    "First steps": (demo,),
+}
+app = typer.Typer(
+    name="tandem",
+    help="Score Parquet in bulk and requests in microseconds, with the same kernels and the same bits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
+
+
+def main() -> None:
+    """Run the command line; a deliberate error prints its sentence, only a bug a traceback."""
+    try:
+        app()
+    except TandemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: TandemError) -> int:
+    """The exit code of a deliberate error."""
+    if isinstance(error, InvalidInput):
+        return 2
+    return 4 if isinstance(error, Conflict) else 5
+
+
+if __name__ == "__main__":
+    main()

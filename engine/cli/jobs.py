@@ -1,0 +1,156 @@
+"""``tandem submit``, ``jobs``, ``status``, ``logs``, ``cancel``, ``resume``: the jobs of a running engine."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.config import Batch, read_config
+from engine.errors import InvalidConfig, TandemError
+
+if TYPE_CHECKING:
+    from engine.jobs.job import Job, Status
+
+URL = Annotated[str, typer.Option(envvar="TANDEM_JOBS_URL", help="Where the engine takes jobs.")]
+DEFAULT_URL = "http://127.0.0.1:8090"
+Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; `tandem jobs` lists them.")]
+POLL_S = 0.5
+
+
+def submit(
+    bundle: Annotated[Path, typer.Argument(help="Directory of the bundle.")],
+    input: Annotated[  # noqa: A002
+        list[str],
+        typer.Option("--input", "-i", help="Parquet file, directory or glob; s3:// too. Repeatable."),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Directory or s3:// prefix for the scores.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A YAML config whose `batch` section holds the options of `tandem score`."),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="Input columns to write beside the score, separated by commas.")
+    ] = "",
+    mode: Annotated[
+        str, typer.Option(help="Where the output holds a result: error, overwrite or append.")
+    ] = "",
+    job: Annotated[str, typer.Option(help="Your own id for the job: the same id is the same job.")] = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Give up what an unfinished job left.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the job to its end; exit code 5 if it fails.")
+    ] = False,
+    url: URL = DEFAULT_URL,
+) -> None:
+    """Give a batch job to a running engine; prints its id."""
+    import msgspec
+
+    from engine.jobs.client import JobClient
+    from engine.jobs.job import JobRequest
+
+    options = msgspec.to_builtins(read_config(config).batch if config else Batch())
+    options |= {"keep": [name.strip() for name in keep.split(",")]} if keep else {}
+    options |= {"mode": mode} if mode else {}
+    wanted = {
+        "bundle": str(bundle.absolute()),
+        "inputs": [_absolute(location) for location in input],
+        "output": _absolute(output),
+        "settings": options,
+        "job": job,
+        "restart": restart,
+    }
+    try:
+        request = msgspec.convert(wanted, JobRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(str(error)) from error
+    client = JobClient(url)
+    taken = client.submit(request)
+    print(taken.id, flush=True)
+    told = ""
+    while wait and taken.state in ("queued", "running"):
+        time.sleep(POLL_S)
+        status = client.status(taken.id)
+        taken = status.job
+        if (line := _line(status)) != told:
+            print(line, file=sys.stderr)
+        told = line
+    if wait and taken.state != "done":
+        raise TandemError(f"job {taken.id} {taken.state}: {taken.message}")
+
+
+def jobs(
+    url: URL = DEFAULT_URL,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """List the jobs of a running engine, the newest first."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from engine.jobs.client import JobClient
+
+    found = JobClient(url).jobs()
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return
+    table = Table("job", "state", "submitted", "bundle", "output", "message")
+    for job in found:
+        table.add_row(job.id, job.state, _clock(job.submitted_s), Path(job.request.bundle).name,
+                      job.request.output, job.message)  # fmt: skip
+    Console().print(table if found else "no jobs yet; `tandem submit` gives one to the engine")
+
+
+def status(
+    job: Id,
+    url: URL = DEFAULT_URL,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
+) -> None:
+    """Show how far a job is: rows, rate and what is left."""
+    import msgspec
+
+    from engine.jobs.client import JobClient
+
+    found = JobClient(url).status(job)
+    print(msgspec.json.encode(found).decode() if as_json else _line(found))
+
+
+def logs(job: Id, url: URL = DEFAULT_URL) -> None:
+    """Print what a job's process wrote."""
+    from engine.jobs.client import JobClient
+
+    print(JobClient(url).log(job), end="")
+
+
+def cancel(job: Id, url: URL = DEFAULT_URL) -> None:
+    """Stop a job; nothing of it becomes visible, and it can be resumed."""
+    from engine.jobs.client import JobClient
+
+    print(_summary(JobClient(url).cancel(job)))
+
+
+def resume(job: Id, url: URL = DEFAULT_URL) -> None:
+    """Go on with a failed or cancelled job where it stopped."""
+    from engine.jobs.client import JobClient
+
+    print(_summary(JobClient(url).resume(job)))
+
+
+def _absolute(location: str) -> str:
+    return location if "://" in location else os.path.abspath(location)
+
+
+def _summary(job: "Job") -> str:
+    return f"{job.id} {job.state}{f': {job.message}' if job.message else ''}"
+
+
+def _line(status: "Status") -> str:
+    share = f" ({100 * status.rows_done // status.rows_total} %)" if status.rows_total else ""
+    rate = f", {status.rows_per_s / 1e6:.2f} M rows/s" if status.rows_per_s else ""
+    left = f", {status.seconds_left:.0f} s left" if status.seconds_left else ""
+    return f"{_summary(status.job)}; {status.rows_done:,} of {status.rows_total:,} rows{share}{rate}{left}"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

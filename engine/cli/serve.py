@@ -1,0 +1,175 @@
+"""``tandem serve``: answer requests, on Ray or in this process alone."""
+
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from engine.config import Config
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML config; configs/example.yaml lists its keys.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="NAME=BUNDLE, once per model.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the direct lane; 0 for any.")] = None,
+    ingress_port: Annotated[int | None, typer.Option(help="Port of Ray Serve's ingress; 0 for any.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for gRPC, closed if not given; 0 for any.")
+    ] = None,
+    jobs_port: Annotated[
+        int | None, typer.Option(help="Port for batch jobs (tandem submit); 0 for any.")
+    ] = None,
+    replicas: Annotated[int | None, typer.Option(help="Scoring processes, at most one per core.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to use instead of an own one.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
+) -> None:
+    """Serve models over HTTP: Open Inference Protocol v2, and JSON rows for people with curl.
+
+    On Ray, SIGHUP reads the config again and swaps every model whose bundle is another one now;
+    a bundle may be a symbolic link.
+    """
+    options: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "ingress_port": ingress_port,
+        "grpc_port": grpc_port,
+        "replicas": replicas,
+    }
+
+    def read() -> "Config":
+        return _config(config, model or [], options, jobs_port)
+
+    if local:
+        _serve_here(read())
+    else:
+        _serve_on_ray(read, address)
+
+
+def _config(
+    path: Path | None, models: list[str], options: Mapping[str, object], jobs_port: int | None
+) -> "Config":
+    """The config file with the options on top; raises ``InvalidConfig``."""
+    import msgspec
+
+    from engine.config import Config, read_config
+    from engine.errors import InvalidConfig
+
+    merged = msgspec.to_builtins(read_config(path) if path else Config())
+    merged["models"] |= dict(_named(model) for model in models)
+    merged["serve"] |= {name: value for name, value in options.items() if value is not None}
+    merged["jobs"] |= {} if jobs_port is None else {"port": jobs_port}
+    try:
+        return msgspec.convert(merged, Config)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(str(error)) from error
+
+
+def _named(model: str) -> tuple[str, dict[str, str]]:
+    from engine.errors import InvalidConfig
+
+    name, separator, bundle = model.partition("=")
+    if not (name and separator and bundle):
+        raise InvalidConfig(f"expected --model NAME=BUNDLE, got '{model}'")
+    return name, {"bundle": bundle}
+
+
+def _serve_here(config: "Config") -> None:
+    from engine.jobs.service import job_service
+    from engine.realtime.local import serve_local
+
+    with job_service(config.jobs, config.serve.host, {}) as jobs:
+        print(f"taking batch jobs at {jobs}", file=sys.stderr)
+        serve_local(config)
+
+
+def _serve_on_ray(read: "Callable[[], Config]", address: str | None) -> None:
+    from engine.jobs.service import job_service
+    from engine.realtime.cluster import cluster_address, free_port, running
+
+    started_s = time.monotonic()
+    config = read()
+    free_port(config.serve.host, config.jobs.port, "--jobs-port")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        _narration() as tell,
+        running(config, address=address, tell=tell) as pool,
+        job_service(config.jobs, config.serve.host, {"RAY_ADDRESS": cluster_address()}) as jobs,
+    ):
+        tell("")
+        print(f"ready after {time.monotonic() - started_s:.1f} s")
+        print(f"  direct lane  {pool.direct}\n  Ray ingress  {pool.ingress}")
+        if pool.settings.grpc_port is not None:
+            print(f"  gRPC         {pool.settings.host}:{pool.settings.grpc_port}")
+        print(f"  batch jobs   {jobs}")
+        print(f"  try          {_example(config, pool.direct)}\n  stop         Ctrl-C", flush=True)
+        _until_told_to_stop(read)
+        print("draining; Ctrl-C again stops at once", file=sys.stderr)
+
+
+def _until_told_to_stop(read: "Callable[[], Config]") -> None:
+    """Return on SIGINT or SIGTERM, the next of which interrupts what follows; reload on SIGHUP."""
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        told.put(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    while told.get() == signal.SIGHUP:
+        _reload(read)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _reload(read: "Callable[[], Config]") -> None:
+    """Swap what the config has changed; an error is said, and the engine goes on as it was."""
+    from engine.errors import TandemError
+    from engine.realtime import pool
+
+    try:
+        reloaded = pool.follow(read())
+    except TandemError as error:
+        print(f"not reloaded: {error}", file=sys.stderr, flush=True)
+    else:
+        print(f"reloaded: {', '.join(reloaded) or 'nothing, no bundle changed'}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _narration() -> Iterator[Callable[[str], None]]:
+    """A function that shows what is waited for: a spinner for people, lines for logs; "" for nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda doing: print(doing, file=sys.stderr, flush=True) if doing else None
+        return
+    with console.status("") as status:
+
+        def show(doing: str) -> None:
+            status.update(doing)
+            status.start() if doing else status.stop()
+
+        yield show
+
+
+def _example(config: "Config", url: str) -> str:
+    """A command to copy that scores one row of the first model: zeros and first categories."""
+    import json
+
+    from engine.bundle import read_bundle
+
+    name, model = next(iter(config.models.items()))
+    features = read_bundle(model.bundle).manifest.schema.features
+    row = {feature.name: feature.categories[0] if feature.categories else 0 for feature in features}
+    return f"curl -s {url}/v1/models/{name}/score -d '{json.dumps({'rows': [row]})}'"

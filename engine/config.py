@@ -1,0 +1,151 @@
+"""The config file: YAML decoded into frozen values, every key with its type, bounds and default.
+
+``configs/example.yaml`` lists them all. Options of the command line bear the same names. The
+tree stops at the wiring: functions receive the values they need, never a ``Config``.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from engine.bundle import ModelName
+from engine.errors import InvalidConfig
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+"""A TCP port; 0 lets the system choose a free one."""
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The latency promised: 99 of 100 answers within ``p99_ms`` milliseconds of their arrival."""
+
+    p99_ms: Annotated[float, msgspec.Meta(gt=0)] = 20.0
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model to serve: the directory of its bundle, and its own promise if it has one."""
+
+    bundle: str
+    slo: Slo | None = None
+
+
+class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Real-time scoring.
+
+    Attributes:
+        host: Address to listen on. Anything but loopback opens the engine to the network.
+        port: The direct lane, shared by all replicas of a node.
+        grpc_port: The same protocol over gRPC, shared likewise; none if left out.
+        ingress_port: Ray Serve's ingress (HAProxy); unused with ``local``.
+        replicas: Processes that score, at most one per core is useful.
+        max_replicas: More than ``replicas`` lets Ray start more of them under load.
+        slo: Promise for models without one of their own.
+        max_body_bytes: Larger request bodies are refused (413), compressed or not.
+        max_rows: More rows in one request are refused.
+        max_batch_rows: Most rows scored in one call of a model.
+        keep_alive_s: An idle connection is closed after this time.
+        drain_s: At the end, how long answers under way may take.
+        access_log: One structured line per request on stderr, without row values.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    grpc_port: Port | None = None
+    ingress_port: Port = 8000
+    replicas: Count = 1
+    max_replicas: Count | None = None
+    slo: Slo = Slo()
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 16 << 20
+    max_rows: Count = 65_536
+    max_batch_rows: Count = 1024
+    keep_alive_s: Seconds = 75.0
+    drain_s: Seconds = 10.0
+    access_log: bool = False
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scoring of Parquet.
+
+    Attributes:
+        runner: ``local`` scores in this process, ``ray`` on a cluster, ``auto`` by the job's size.
+        keep: Input columns to write beside the score.
+        mode: What to do where the output holds a result: ``error``, ``overwrite`` or ``append``.
+        where: Score only rows that meet this condition, such as ``month >= 11``.
+        limit: Score only so many first rows of the input; 0 for all.
+        on_bad_row: ``fail`` stops the job, ``null`` writes a null score, ``quarantine`` sets the
+            row aside with the reason.
+        max_bad_fraction: A larger share of bad rows fails the job.
+        partition_by: Input columns whose values become directories of the output.
+        unit_rows: Rows per output file; small inputs are merged up to it, large ones split.
+        compression: Codec of the output files.
+        threads: Units scored at once by ``local``; 0 for one per core.
+    """
+
+    runner: Literal["auto", "local", "ray"] = "auto"
+    keep: tuple[str, ...] = ()
+    mode: Literal["error", "overwrite", "append"] = "error"
+    where: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=0)] = 0
+    on_bad_row: Literal["fail", "null", "quarantine"] = "fail"
+    max_bad_fraction: Fraction = 1.0
+    partition_by: tuple[str, ...] = ()
+    unit_rows: Count = 1_048_576
+    compression: Literal["snappy", "zstd", "lz4", "none"] = "snappy"
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Batch jobs that a running engine takes.
+
+    Attributes:
+        port: Where ``tandem submit`` and the REST interface reach it.
+        directory: Keeps the list of jobs and their logs; the next engine goes on with them.
+        max_running: Jobs under way at once; the others wait.
+        max_queued: Jobs that may wait; one more is refused.
+    """
+
+    port: Port = 8090
+    directory: str = ".tandem/jobs"
+    max_running: Count = 1
+    max_queued: Count = 1000
+
+
+class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Load tests.
+
+    Attributes:
+        users: Concurrent users, each with one request under way.
+        duration_s: How long to measure.
+        processes: Locust worker processes.
+        rows_per_request: Rows in each request.
+        sample: Parquet file or folder that rows are drawn from.
+    """
+
+    users: Count = 16
+    duration_s: Seconds = 10.0
+    processes: Count = 1
+    rows_per_request: Count = 1
+    sample: str = ""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole config file; every section may be left out."""
+
+    models: dict[ModelName, Model] = {}
+    serve: Serve = Serve()
+    batch: Batch = Batch()
+    jobs: Jobs = Jobs()
+    load: Load = Load()
+
+
+def read_config(path: str | Path) -> Config:
+    """Decode a YAML config file; raises ``InvalidConfig`` with the key's path."""
+    try:
+        return msgspec.yaml.decode(Path(path).read_bytes(), type=Config)
+    except OSError as error:
+        raise InvalidConfig(f"expected a config file at {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise InvalidConfig(f"{path}: {error}") from error

@@ -1,0 +1,203 @@
+"""Transforms declared in a features file: how a model's columns are made of the raw features.
+
+Computed in float64, in the order they are listed, then rounded to what the model compares in. They
+are folded into a forest's splits, so they cost nothing when scoring.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
+
+from engine.errors import InvalidConfig
+from engine.folding.splits import Pipeline
+from engine.schema import Feature
+
+Numbers = NDArray[np.float64]
+
+
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``(x - mean) / std``."""
+
+    mean: float = 0.0
+    std: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step of a chain; exactly one key.
+
+    Attributes:
+        impute: Stands for a missing value.
+        clip: Lower and upper bound.
+        log1p: ``log(1 + x)``; write ``log1p: true``.
+        multiply, add: A constant.
+        standardise: Mean and standard deviation.
+        bucketise: Ascending edges; a value becomes how many of them it has reached.
+    """
+
+    impute: float | UnsetType = UNSET
+    clip: tuple[float, float] | UnsetType = UNSET
+    log1p: bool | UnsetType = UNSET
+    multiply: float | UnsetType = UNSET
+    add: float | UnsetType = UNSET
+    standardise: Scale | UnsetType = UNSET
+    bucketise: tuple[float, ...] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """A step with no key or with several has no order to go by."""
+        given = [name for name in self.__struct_fields__ if getattr(self, name) is not UNSET]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(self.__struct_fields__)}, got {given}")
+
+
+class CategoryMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A number per category (ordinal, target or frequency encoding).
+
+    Attributes:
+        values: By category.
+        unseen: For any other category; without it such a row is bad.
+        missing: For a missing value; without it such a row is bad.
+    """
+
+    values: dict[str | int, float]
+    unseen: float | UnsetType = UNSET
+    missing: float | UnsetType = UNSET
+
+
+class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from"}):
+    """How one column of the model is made.
+
+    Attributes:
+        source: The raw feature; ``from`` in the file.
+        steps: A chain for a number.
+        map: A number per category.
+        equals: 1 for this category, 0 for any other (one-hot).
+    """
+
+    source: str
+    steps: tuple[Step, ...] = ()
+    map: CategoryMap | None = None
+    equals: str | int | None = None
+
+    def __post_init__(self) -> None:
+        """One way to make a column."""
+        if (self.map is not None) + (self.equals is not None) + bool(self.steps) > 1:
+            raise ValueError(f"expected one of steps, map and equals for what is made from '{self.source}'")
+
+
+def raw_features(
+    columns: Sequence[Feature], transforms: Mapping[str, Transform]
+) -> tuple[tuple[Feature, ...], list[int]]:
+    """The raw features behind a model's columns, and per column the index of its own.
+
+    A column without a transform is the raw feature of its name. Raises ``InvalidConfig``.
+    """
+    if unknown := sorted(transforms.keys() - {column.name for column in columns}):
+        raise InvalidConfig(f"the features file transforms '{unknown[0]}', which the model does not have")
+    raw: dict[str, Feature] = {}
+    for column in columns:
+        transform = transforms.get(column.name)
+        wanted = column if transform is None else _raw(transform)
+        raw[wanted.name] = _merged(raw.get(wanted.name, wanted), wanted)
+    places = {name: index for index, name in enumerate(raw)}
+    names = [
+        transforms[column.name].source if column.name in transforms else column.name for column in columns
+    ]
+    return tuple(raw.values()), [places[name] for name in names]
+
+
+def pipeline_of(
+    columns: Sequence[Feature],
+    transforms: Mapping[str, Transform],
+    raw: Sequence[Feature],
+    sources: Sequence[int],
+    dtype: np.dtype,
+) -> Pipeline:
+    """The declared transforms as a pipeline whose columns a model compares as ``dtype``."""
+    makers = [
+        _maker(column, transforms.get(column.name), raw[source])
+        for column, source in zip(columns, sources, strict=True)
+    ]
+
+    def evaluate(values: Sequence[NDArray[Any]]) -> NDArray[np.floating]:
+        with np.errstate(all="ignore"):
+            made = [make(values[source]) for make, source in zip(makers, sources, strict=True)]
+            return np.column_stack(made).astype(dtype)
+
+    return Pipeline(evaluate, sources)
+
+
+def _raw(transform: Transform) -> Feature:
+    if transform.equals is not None:
+        return Feature(transform.source, "category", (transform.equals,), unseen="other")
+    if transform.map is None:
+        return Feature(transform.source)
+    return Feature(
+        transform.source,
+        "category",
+        tuple(transform.map.values),
+        required=transform.map.missing is UNSET,
+        unseen="bad" if transform.map.unseen is UNSET else "other",
+    )
+
+
+def _merged(one: Feature, other: Feature) -> Feature:
+    """A raw feature that serves two columns: all categories of both, the stricter rules."""
+    if one.type != other.type:
+        raise InvalidConfig(f"raw feature '{one.name}' is used as a number and as a category")
+    categories = tuple(dict.fromkeys((*one.categories, *other.categories)))
+    bad = "bad" in (one.unseen, other.unseen)
+    return Feature(
+        one.name, one.type, categories, one.required or other.required, "bad" if bad else one.unseen
+    )
+
+
+def _maker(column: Feature, transform: Transform | None, raw: Feature) -> Callable[[NDArray[Any]], Numbers]:
+    if transform is None and column.type == "category":
+        codes: dict[object, float] = {category: code for code, category in enumerate(column.categories)}
+        other = float(len(codes)) if column.unseen == "other" else np.nan
+        return lambda values: _looked_up(values, codes, unseen=other, missing=np.nan)
+    if transform is None:
+        return lambda values: values.astype(np.float64)
+    if transform.equals is not None:
+        return lambda values: (values == transform.equals).astype(np.float64)
+    if transform.map is not None:
+        mapped = transform.map
+        unseen = 0.0 if mapped.unseen is UNSET else mapped.unseen
+        missing = 0.0 if mapped.missing is UNSET else mapped.missing
+        table: dict[object, float] = {
+            category: mapped.values.get(category, unseen) for category in raw.categories
+        }
+        return lambda values: _looked_up(values, table, unseen=unseen, missing=missing)
+    return lambda values: _chained(values.astype(np.float64), transform.steps)
+
+
+def _looked_up(
+    values: NDArray[Any], table: Mapping[object, float], *, unseen: float, missing: float
+) -> Numbers:
+    return np.array(
+        [missing if value is None or value != value else table.get(value, unseen) for value in values],
+        np.float64,
+    )
+
+
+def _chained(x: Numbers, steps: Sequence[Step]) -> Numbers:
+    for step in steps:
+        if step.impute is not UNSET:
+            x = np.where(np.isnan(x), step.impute, x)
+        elif step.clip is not UNSET:
+            x = np.clip(x, *step.clip)
+        elif step.log1p is not UNSET:
+            x = np.log1p(x)
+        elif step.multiply is not UNSET:
+            x = x * step.multiply
+        elif step.add is not UNSET:
+            x = x + step.add
+        elif step.standardise is not UNSET:
+            x = (x - step.standardise.mean) / step.standardise.std
+        elif step.bucketise is not UNSET:
+            x = np.where(np.isnan(x), x, np.searchsorted(step.bucketise, x, side="right"))
+    return x

@@ -1,0 +1,202 @@
+"""``features.yaml`` and a sample of the data: what a model file does not say about its features.
+
+The order of belief is: the features file, then the sample's column types, then the model. A model's
+own categories are never overruled, because another order would silently score other rows.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec import UNSET, UnsetType
+
+from engine.errors import InvalidConfig, InvalidTable
+from engine.folding.declared import Transform
+from engine.schema import Feature, FeatureType, Output
+
+NARROW = frozenset({"float32", "bool", "int8", "int16", "uint8", "uint16", "category"})
+"""Types whose every value a float32 holds."""
+
+
+class FeatureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the features file says about one feature; each key may be left out.
+
+    Attributes:
+        rename: The name the data has for it, where the model has another (``Column_3``).
+        type, categories, required, unseen: As in ``schema.Feature``.
+    """
+
+    rename: str | UnsetType = UNSET
+    type: FeatureType | UnsetType = UNSET
+    categories: tuple[str | int, ...] | UnsetType = UNSET
+    required: bool | UnsetType = UNSET
+    unseen: Literal["missing", "bad", "other"] | UnsetType = UNSET
+
+
+class OutputOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the features file says about the score.
+
+    Attributes:
+        name: Name of the score, or its prefix where there are several.
+        labels: One per output where there are several.
+        tensor: Which output of an ONNX graph is the score, where it has several.
+    """
+
+    name: str | UnsetType = UNSET
+    tensor: str | UnsetType = UNSET
+    labels: tuple[str, ...] | UnsetType = UNSET
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole features file: features by name, how the model's columns are made of them, the output.
+
+    Without ``transforms``, the features are the model's columns.
+    """
+
+    features: dict[str, FeatureOptions] = {}
+    transforms: dict[str, Transform] = {}
+    output: OutputOptions = OutputOptions()
+
+    def categories(self, name: str) -> tuple[str | int, ...]:
+        """The categories given for a feature, or none."""
+        given = self.features.get(name, FeatureOptions()).categories
+        return () if given is UNSET else given
+
+
+def read_options(path: str | os.PathLike[str]) -> Options:
+    """Decode a features file; raises ``InvalidConfig`` with the key's path."""
+    try:
+        return msgspec.yaml.decode(Path(path).read_bytes(), type=Options)
+    except OSError as error:
+        raise InvalidConfig(f"expected a features file at {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise InvalidConfig(f"{path}: {error}") from error
+
+
+def read_sample(path: str | os.PathLike[str]) -> pa.Schema:
+    """Column names and types of a Parquet file; raises ``InvalidTable``."""
+    try:
+        return pq.read_schema(Path(path))
+    except FileNotFoundError as error:
+        raise InvalidTable(f"expected a Parquet file at {path}: {error.strerror}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidTable(f"{path} is no Parquet file: {error}") from error
+
+
+def settle(
+    features: Sequence[Feature], options: Options, sample: pa.Schema | None, *, block: str
+) -> tuple[Feature, ...]:
+    """The features as the data will carry them.
+
+    Args:
+        features: As the model knows them.
+        options: The features file.
+        sample: Column types of the data, if known.
+        block: ``float32`` where the model itself rounds to it.
+
+    Raises:
+        InvalidConfig: The features file names unknown features or contradicts the model.
+        InvalidTable: The sample lacks a feature or holds a type no feature can have.
+    """
+    known = {feature.name for feature in features}
+    if unknown := sorted(options.features.keys() - known):
+        raise InvalidConfig(
+            f"the features file names {_listed(unknown)}, which the model does not have;"
+            f" its features are {_listed(sorted(known))}"
+        )
+    settled = tuple(
+        _settle(feature, options.features.get(feature.name, FeatureOptions()), sample, block)
+        for feature in features
+    )
+    names = [feature.name for feature in settled]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidConfig(f"expected distinct feature names, got {_listed(twice)} more than once")
+    return settled
+
+
+def settle_output(output: Output, options: OutputOptions) -> Output:
+    """The output under the features file's names; raises ``InvalidConfig`` for a wrong number of labels."""
+    labels = output.labels if options.labels is UNSET else options.labels
+    if len(labels) != len(output.labels):
+        n_outputs = max(1, len(output.labels))
+        raise InvalidConfig(
+            f"the model has {n_outputs} outputs, got {len(labels)} labels in the features file"
+        )
+    return Output(output.name if options.name is UNSET else options.name, output.type, labels)
+
+
+def narrow(features: Sequence[Feature]) -> bool:
+    """Whether a float32 block holds every value of these features exactly."""
+    return all(feature.type in NARROW for feature in features)
+
+
+def _settle(feature: Feature, given: FeatureOptions, sample: pa.Schema | None, block: str) -> Feature:
+    name = feature.name if given.rename is UNSET else given.rename
+    categories = _categories(feature, given)
+    kind: FeatureType = "category" if categories else feature.type
+    if sample is not None and given.type is UNSET:
+        kind = _sampled(name, kind, sample)
+    if given.type is not UNSET:
+        kind = given.type
+    if (kind == "category") != bool(categories):
+        raise InvalidConfig(f"feature '{feature.name}': 'categories' and type 'category' go together")
+    if kind == "float64" and block == "float32":
+        kind = "float32"
+    required = feature.required if given.required is UNSET else given.required
+    unseen = feature.unseen if given.unseen is UNSET else given.unseen
+    try:
+        return Feature(name, kind, categories, required, unseen)
+    except ValueError as error:
+        raise InvalidConfig(f"features file: {error}") from error
+
+
+def _categories(feature: Feature, given: FeatureOptions) -> tuple[str | int, ...]:
+    if given.categories is UNSET:
+        return feature.categories
+    if feature.categories and feature.categories != given.categories:
+        raise InvalidConfig(
+            f"feature '{feature.name}' brings its own {len(feature.categories)} categories with the model;"
+            f" remove the {len(given.categories)} of the features file"
+        )
+    return given.categories
+
+
+def _sampled(name: str, kind: FeatureType, sample: pa.Schema) -> FeatureType:
+    if sample.get_field_index(name) < 0:
+        raise InvalidTable(f"the sample lacks column '{name}'; it has {_listed(sample.names)}")
+    column = sample.field(name).type
+    found = _feature_type(column)
+    if found is None:
+        raise InvalidTable(f"the sample's column '{name}' is {column}, which no feature can be")
+    if kind == "category":
+        if found.startswith("float"):
+            raise InvalidTable(f"the sample's column '{name}' is {column}, expected categories")
+        return kind
+    if found == "category":
+        raise InvalidTable(
+            f"the sample's column '{name}' is {column}, but the model has no categories for it;"
+            " list them in code order in a features file"
+        )
+    return found
+
+
+def _feature_type(column: pa.DataType) -> FeatureType | None:
+    if pa.types.is_dictionary(column) or pa.types.is_string(column) or pa.types.is_large_string(column):
+        return "category"
+    if column == pa.string_view():
+        return "category"
+    if pa.types.is_float16(column):
+        return "float32"
+    names = {pa.float32(): "float32", pa.float64(): "float64", pa.bool_(): "bool", pa.null(): "float64"}
+    if pa.types.is_integer(column):
+        return str(column)  # type: ignore[return-value]
+    return names.get(column)  # type: ignore[return-value]
+
+
+def _listed(names: Sequence[str], limit: int = 10) -> str:
+    quoted = ", ".join(f"'{name}'" for name in names[:limit])
+    return quoted + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -1,0 +1,152 @@
+"""Takes jobs on, runs each in a process of its own, and knows how far each is."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+
+import msgspec
+
+from engine.batch.progress import progress_at
+from engine.errors import Conflict, Overloaded
+from engine.jobs.job import (
+    RESUMABLE,
+    UNFINISHED,
+    Job,
+    JobRequest,
+    State,
+    Status,
+    new_job,
+    next_to_start,
+    status_of,
+)
+from engine.jobs.ledger import Ledger
+
+POLL_S = 0.1
+GRACE_S = 10.0
+"""How long a job may take to stop after it was asked to."""
+
+
+class Controller:
+    """The queue of one engine. Its methods run in one event loop.
+
+    Args:
+        directory: Where the list of jobs and their logs are kept.
+        max_running: Jobs under way at once.
+        max_queued: Jobs that may wait; one more is refused.
+        environment: Added to the environment of each job's process, ``RAY_ADDRESS`` above all.
+    """
+
+    def __init__(
+        self, directory: Path, *, max_running: int, max_queued: int, environment: Mapping[str, str]
+    ) -> None:
+        self._ledger = Ledger(directory / "jobs.sqlite")
+        self._directory = directory
+        self._max_running = max_running
+        self._max_queued = max_queued
+        self._environment = environment
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        for job in self._ledger.all():
+            if job.state == "running":  # its engine ended without a word
+                self._ledger.move(job.id, ("running",), "queued")
+
+    async def run(self) -> None:
+        """Start queued jobs as there is room, until cancelled."""
+        while True:
+            job = next_to_start(self._ledger.all(), self._processes, self._max_running)
+            if job is None:
+                await asyncio.sleep(POLL_S)
+            else:
+                await self._start(job)
+
+    def submit(self, request: JobRequest) -> Job:
+        """Queue a job, or find the one of the same id; raises ``Overloaded``."""
+        jobs = self._ledger.all()
+        waiting = sum(job.state == "queued" for job in jobs)
+        if waiting >= self._max_queued and all(job.id != request.id for job in jobs):
+            raise Overloaded(f"{waiting} jobs wait already; submit again when some are done")
+        return self._ledger.add(new_job(request))
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job once more; it goes on where it stopped."""
+        return self._ledger.move(job_id, RESUMABLE, "queued", submitted_s=time.time(), message="")
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job, or take it out of the queue; nothing of it becomes visible."""
+        job = self._ledger.move(
+            job_id, UNFINISHED, "cancelled", finished_s=time.time(), message="cancelled; resume goes on"
+        )
+        if (process := self._processes.get(job_id)) is not None:
+            self._watch(_stop(process))
+        return job
+
+    def jobs(self) -> list[Job]:
+        """All jobs, the newest first."""
+        return self._ledger.all()
+
+    def status(self, job_id: str) -> Status:
+        """One job and its rows, read from its records at the output."""
+        job = self._ledger.get(job_id)
+        done, total = progress_at(job.request.output, job.id)
+        return status_of(job, done, total, self._ledger.rows_at_start(job_id), time.time())
+
+    def log(self, job_id: str) -> Path:
+        """The file that a job's process writes its progress and errors to."""
+        return self._directory / f"{self._ledger.get(job_id).id}.log"
+
+    async def close(self) -> None:
+        """Stop what runs; it is queued again for the next engine."""
+        for job_id in list(self._processes):
+            with contextlib.suppress(Conflict):  # cancelled a moment ago
+                self._ledger.move(job_id, ("running",), "queued")
+        await asyncio.gather(*(_stop(process) for process in list(self._processes.values())))
+        await asyncio.gather(*self._watchers)
+        self._ledger.close()
+
+    async def _start(self, job: Job) -> None:
+        rows = progress_at(job.request.output, job.id)[0]
+        self._ledger.move(
+            job.id, ("queued",), "running", started_s=time.time(), finished_s=0.0, rows_at_start=rows
+        )
+        with self.log(job.id).open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "engine.jobs.work", job.id, msgspec.json.encode(job.request).decode(),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+                env={**os.environ, **self._environment}, start_new_session=True,
+            )  # fmt: skip
+        self._processes[job.id] = process
+        self._watch(self._until_done(job.id, process))
+
+    async def _until_done(self, job_id: str, process: asyncio.subprocess.Process) -> None:
+        result, _ = await process.communicate()
+        del self._processes[job_id]
+        message = result.decode(errors="replace").strip() or _last_line(self.log(job_id))
+        with contextlib.suppress(Conflict):  # cancelled, or queued for the next engine
+            state: State = "done" if process.returncode == 0 else "failed"
+            self._ledger.move(job_id, ("running",), state, finished_s=time.time(), message=message)
+
+    def _watch(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Ask a job's process to stop, and make it after a while."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+        try:
+            async with asyncio.timeout(GRACE_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else ""

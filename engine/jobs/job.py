@@ -1,0 +1,112 @@
+"""What a job is, as values: the request, its state, its progress, and which one starts next."""
+
+import hashlib
+import time
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+
+from engine.config import Batch
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+JobId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A letter or digit, then up to 63 letters, digits, dots, dashes and underscores."""
+Location = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+UNFINISHED: tuple[State, ...] = ("queued", "running")
+RESUMABLE: tuple[State, ...] = ("failed", "cancelled")
+
+
+class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to score, with what, to where.
+
+    Attributes:
+        bundle: Directory of the bundle.
+        inputs: Parquet files, directories or globs, absolute or object-store URIs.
+        output: Directory or object-store prefix for the scores.
+        settings: The options of ``tandem score``.
+        job: The caller's own id; the same id is the same job. Empty: derived from all the above.
+        restart: Give up what an unfinished job left at the output.
+    """
+
+    bundle: Location
+    inputs: Annotated[tuple[Location, ...], msgspec.Meta(min_length=1, max_length=10_000)]
+    output: Location
+    settings: Batch = Batch()
+    job: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+    restart: bool = False
+
+    @property
+    def id(self) -> str:
+        """The job's id: equal requests have equal ids."""
+        digest = hashlib.sha256(msgspec.json.encode(self, order="deterministic"))
+        return self.job or digest.hexdigest()[:12]
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job in the queue. Times are seconds since 1970, 0 for not yet.
+
+    Attributes:
+        id: Its id.
+        request: What was asked for.
+        state: Where it stands.
+        submitted_s: When it was (last) put into the queue; the oldest starts first.
+        started_s: When its process last started.
+        finished_s: When it ended.
+        message: The result or the error, as one sentence.
+    """
+
+    id: JobId
+    request: JobRequest
+    state: State = "queued"
+    submitted_s: float = 0.0
+    started_s: float = 0.0
+    finished_s: float = 0.0
+    message: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job and how far it is.
+
+    Attributes:
+        job: The job.
+        rows_done: Rows of committed units, whoever committed them.
+        rows_total: Rows of the plan; 0 before there is one.
+        rows_per_s: Since the job's process last started; 0 if unknown.
+        seconds_left: At that rate; 0 if unknown or finished.
+    """
+
+    job: Job
+    rows_done: int = 0
+    rows_total: int = 0
+    rows_per_s: float = 0.0
+    seconds_left: float = 0.0
+
+
+def next_to_start(jobs: Sequence[Job], busy: Collection[str], max_running: int) -> Job | None:
+    """The oldest queued job, if another one may run and none under way writes to its output.
+
+    Args:
+        jobs: All jobs.
+        busy: Ids of those that have a process, be it one that was told to stop.
+        max_running: Processes at once.
+    """
+    if len(busy) >= max_running:
+        return None
+    taken = {job.request.output for job in jobs if job.id in busy}
+    queued = [job for job in jobs if job.state == "queued" and job.request.output not in taken]
+    return min(queued, key=lambda job: (job.submitted_s, job.id), default=None)
+
+
+def status_of(job: Job, rows_done: int, rows_total: int, rows_at_start: int, now_s: float) -> Status:
+    """A job's status from its rows; ``rows_at_start`` had been committed before it last started."""
+    elapsed_s = (job.finished_s or now_s) - job.started_s
+    rate = max(0.0, (rows_done - rows_at_start) / elapsed_s) if job.started_s and elapsed_s > 0 else 0.0
+    left_s = (rows_total - rows_done) / rate if rate and job.state == "running" else 0.0
+    return Status(job, rows_done, rows_total, rate, left_s)
+
+
+def new_job(request: JobRequest) -> Job:
+    """A request as a queued job, now."""
+    return Job(request.id, request, submitted_s=time.time())

@@ -1,0 +1,84 @@
+"""The durable list of jobs: one SQLite file, so that a restarted engine knows what it had taken on."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import Conflict, NotFound, StorageFailed
+from engine.jobs.job import Job, JobRequest, State
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, request BLOB NOT NULL, state TEXT NOT NULL, submitted_s REAL NOT NULL,
+    started_s REAL NOT NULL DEFAULT 0, finished_s REAL NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '',
+    rows_at_start INTEGER NOT NULL DEFAULT 0
+)
+"""
+COLUMNS = "id, request, state, submitted_s, started_s, finished_s, message"
+
+
+class Ledger:
+    """Jobs by id. One engine writes it; every change is one transaction.
+
+    Raises ``StorageFailed`` where the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute(TABLE)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageFailed(f"the list of jobs at {path} cannot be opened: {error}") from error
+
+    def add(self, job: Job) -> Job:
+        """Keep a new job; if there is one of its id already, return that one and change nothing."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO jobs (id, request, state, submitted_s) VALUES (?, ?, ?, ?)",
+            (job.id, msgspec.json.encode(job.request), job.state, job.submitted_s),
+        )
+        return self.get(job.id)
+
+    def get(self, job_id: str) -> Job:
+        """One job; raises ``NotFound``."""
+        row = self._database.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+        if row is None:
+            raise NotFound(f"no job '{job_id}'; `tandem jobs` lists them")
+        return _job(row)
+
+    def all(self) -> list[Job]:
+        """All jobs, the newest first."""
+        rows = self._database.execute(f"SELECT {COLUMNS} FROM jobs ORDER BY submitted_s DESC, id")  # noqa: S608
+        return [_job(row) for row in rows]
+
+    def move(self, job_id: str, before: Sequence[State], after: State, **columns: float | str) -> Job:
+        """Change a job's state and other columns; raises ``Conflict`` unless it is in a state ``before``."""
+        changes = {"state": after, **columns}
+        assignments = ", ".join(f"{name} = :{name}" for name in changes)
+        allowed = ", ".join(f"'{state}'" for state in before)
+        done = self._database.execute(
+            f"UPDATE jobs SET {assignments} WHERE id = :id AND state IN ({allowed})",  # noqa: S608
+            {**changes, "id": job_id},
+        )
+        job = self.get(job_id)
+        if not done.rowcount:
+            raise Conflict(f"job '{job_id}' is {job.state}; expected it to be {' or '.join(before)}")
+        return job
+
+    def rows_at_start(self, job_id: str) -> int:
+        """Rows that were committed when the job's process last started."""
+        row = self._database.execute("SELECT rows_at_start FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _job(row: tuple[str, bytes, State, float, float, float, str]) -> Job:
+    job_id, request, state, submitted_s, started_s, finished_s, message = row
+    decoded = msgspec.json.decode(request, type=JobRequest)
+    return Job(job_id, decoded, state, submitted_s, started_s, finished_s, message)

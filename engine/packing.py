@@ -1,0 +1,91 @@
+"""``pack``: a trained model in, an immutable bundle out."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from engine.bundle import Manifest, ModelName, Provenance, write_bundle
+from engine.errors import InvalidConfig
+from engine.importers.features import Options, narrow, read_options, read_sample, settle, settle_output
+from engine.importers.formats import import_model
+from engine.importers.imported import Imported
+from engine.importers.pipelines import transformed
+from engine.schema import Feature, Schema
+
+
+def pack(
+    model: object,
+    *,
+    name: str,
+    out: str | os.PathLike[str],
+    features: str | os.PathLike[str] | None = None,
+    sample: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write the bundle of a model and return its directory, ``out/name@revision``.
+
+    Args:
+        model: Path of a model file, or a fitted object of LightGBM, XGBoost or scikit-learn, or an
+            ``onnx.ModelProto``.
+        name: The model's name: a letter or digit, then up to 63 of letters, digits, ``.``, ``_``, ``-``.
+        out: Directory for bundles; made if missing.
+        features: A features file, see ``configs/features.yaml``.
+        sample: A Parquet file whose column types are those of the data to come.
+
+    Raises:
+        InvalidModel: It is no model that an importer reads.
+        UnsupportedModel: It cannot be represented exactly.
+        InvalidConfig: The name or the features file is wrong.
+        InvalidTable: The sample does not fit the model.
+    """
+    checked = _name(name)
+    options = Options() if features is None else read_options(features)
+    source, imported = import_model(model, options)
+    imported = transformed(imported, options.transforms)
+    manifest = _manifest(checked, source, imported, options, sample)
+    files = imported.files if imported.fold is None else imported.fold(manifest.schema.features)
+    return write_bundle(manifest, files, Path(out))
+
+
+def _manifest(
+    name: str,
+    source: bytes,
+    imported: Imported,
+    options: Options,
+    sample: str | os.PathLike[str] | None,
+) -> Manifest:
+    columns = None if sample is None else read_sample(sample)
+    settled = settle(imported.features, options, columns, block=imported.block)
+    return Manifest(
+        name=name,
+        kind=imported.kind,
+        schema=Schema(
+            features=settled,
+            block=_block(imported, settled),
+            output=settle_output(imported.output, options.output),
+        ),
+        link=imported.link,
+        provenance=Provenance(
+            library=imported.library,
+            objective=imported.objective,
+            source_sha256=hashlib.sha256(source).hexdigest() if source else "",
+            notes=imported.notes,
+        ),
+    )
+
+
+def _block(imported: Imported, features: tuple[Feature, ...]) -> Literal["float32", "float64"]:
+    if imported.kind != "onnx" and narrow(features):
+        return "float32"
+    return imported.block
+
+
+def _name(name: str) -> str:
+    try:
+        return msgspec.convert(name, ModelName)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(
+            f"expected a model name of letters, digits, '.', '_' and '-' (64 at most), got '{name}'"
+        ) from error

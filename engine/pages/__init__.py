@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: results that people open from disk, mail or a build's artifacts."""

@@ -1,0 +1,23 @@
+"""Fills a page's template; the page carries everything it needs and asks the network for nothing."""
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+
+
+def write_page(path: Path, package: str, template: str, values: dict[str, object]) -> Path:
+    """Render a template and write the page; returns ``path``.
+
+    Args:
+        path: The HTML file to write; its folder is made if missing.
+        package: The package that holds the template.
+        template: Its file name; it extends ``pages/page.html``.
+        values: What the template names; a name it lacks raises.
+    """
+    loader = PrefixLoader({"pages": PackageLoader("engine.pages", ""), "own": PackageLoader(package, "")})
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(f"own/{template}").render(values), encoding="utf-8")
+    return path

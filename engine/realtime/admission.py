@@ -1,0 +1,204 @@
+"""Whether a request may wait: what batches cost, as learned, against the promise it has to keep.
+
+Pure decisions, time passed in. Conservative on purpose: under overload an optimist answers
+everybody late.
+"""
+
+import math
+from typing import Protocol
+
+RISE = 1.1
+FALL = 0.999
+"""An estimate rises by a tenth when exceeded and falls by a thousandth when not, so that in balance
+one cost in a hundred is over it (ln 1.1 / 0.001 = 95): a p99 that forgets."""
+
+CERTAIN_SHARE = 0.9
+"""A request is admitted if it is answered within this share of its time: clients' clocks run earlier."""
+
+CHEAP_BATCH_SHARE = 0.05
+"""A batch that typically takes this share of the promise is never made smaller."""
+
+LAG_FALL = 0.98
+MOST_LAG_SHARE = 0.25
+"""However late the event loop is, it takes at most this share of the promise off the deadlines."""
+STEP = 1.02
+"""A median moves by this factor, up or down."""
+
+FULL_BATCH_SHARE = 1 / 3
+"""A full batch takes at most this share of the promise: one under way, one ahead, one of one's own."""
+
+
+class Costs(Protocol):
+    """What batches cost."""
+
+    def observe(self, n_rows: int, cost_s: float) -> None:
+        """Learn from one batch."""
+
+    def age(self, n_rows: int) -> None:
+        """Trust a little less in what was learned of batches of about ``n_rows``."""
+
+    def cost_s(self, n_rows: int) -> float:
+        """An upper bound for nearly all batches of at most ``n_rows``."""
+
+    def typical_s(self, n_rows: int) -> float:
+        """The middle of the costs of batches of about ``n_rows``."""
+
+
+class CostModel:
+    """Seconds that a batch takes, ``s(rows)``: a p99 and a median per power of two, never falling in rows."""
+
+    __slots__ = ("_high", "_middle")
+
+    def __init__(self) -> None:
+        self._high: list[float | None] = [None] * 40
+        self._middle: list[float] = [0.0] * 40
+
+    def observe(self, n_rows: int, cost_s: float) -> None:
+        """Learn from one batch."""
+        bucket = (n_rows - 1).bit_length()
+        high, middle = self._high[bucket], self._middle[bucket]
+        if high is None:
+            self._high[bucket] = self._middle[bucket] = cost_s
+        else:
+            self._high[bucket] = high * (RISE if cost_s > high else FALL)
+            self._middle[bucket] = middle * (STEP if cost_s > middle else 1 / STEP)
+
+    def age(self, n_rows: int) -> None:
+        """Let the estimate fall for a size that is not scored any more, so that it is tried again."""
+        bucket = (n_rows - 1).bit_length()
+        high = self._high[bucket]
+        if high is not None:
+            self._high[bucket] = high * FALL
+            self._middle[bucket] *= FALL
+
+    def cost_s(self, n_rows: int) -> float:
+        """What a batch of at most ``n_rows`` takes, 99 times in 100; 0 where nothing was seen at all.
+
+        Beyond the largest size seen, costs double with each step: rows together are never dearer
+        than one by one.
+        """
+        bucket, largest, cost = (n_rows - 1).bit_length(), 0, 0.0
+        for size, seen in enumerate(self._high[: bucket + 1]):
+            if seen is not None:
+                largest, cost = size, max(cost, seen)
+        return cost * (1 << bucket - largest)
+
+    def typical_s(self, n_rows: int) -> float:
+        """What a batch of about ``n_rows`` takes, every other time; ``cost_s`` where it was not seen."""
+        return self._middle[(n_rows - 1).bit_length()] or self.cost_s(n_rows)
+
+
+class Admission:
+    """Admits a request if it will be answered in time, whatever may still come behind it.
+
+    Args:
+        slo_s: The model's promise.
+        most_rows: Most rows of a batch, however cheap.
+        costs: What batches cost; learned if not given.
+
+    Attributes:
+        max_rows: Most rows of a batch now: the largest power of two whose cost leaves room in the promise.
+        full_s: What such a batch costs.
+        row_s: What one row takes, typically.
+        lag_s: From the end of a batch to its answers, lately; counted against every deadline.
+    """
+
+    __slots__ = ("_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows", "row_s", "slo_s")
+
+    def __init__(self, slo_s: float, most_rows: int, costs: Costs | None = None) -> None:
+        self.costs: Costs = CostModel() if costs is None else costs
+        self.slo_s = slo_s
+        self.most_rows = most_rows
+        self._n_seen = 0
+        self._slack_s = math.inf
+        self.max_rows = most_rows
+        self.full_s = self.row_s = self.lag_s = 0.0
+
+    def observe(self, n_rows: int, cost_s: float) -> None:
+        """Learn from one batch; the cap follows every sixteenth time, and while it is young."""
+        self.costs.observe(n_rows, cost_s)
+        if self.max_rows < self.most_rows:
+            self.costs.age(2 * self.max_rows)
+        self._n_seen += 1
+        if self._n_seen < 64 or self._n_seen % 16 == 0:
+            self.settle()
+
+    def observe_lag(self, lag_s: float) -> None:
+        """Learn how long the scores of a batch waited for the event loop; forgets within some batches."""
+        if lag_s > self.lag_s:
+            self.lag_s += (min(lag_s, self.slo_s * MOST_LAG_SHARE) - self.lag_s) / 8
+        else:
+            self.lag_s *= LAG_FALL
+
+    def settle(self) -> None:
+        """Choose the cap by what is known now."""
+        rows = self.most_rows
+        while rows > 1 and not self._leaves_room(rows):
+            rows = 1 << (rows - 1).bit_length() - 1
+        self.max_rows = rows
+        self.full_s = self.costs.cost_s(rows)
+        self.row_s = self.costs.typical_s(1)
+
+    def _leaves_room(self, n_rows: int) -> bool:
+        if self.costs.cost_s(n_rows) <= self.slo_s * FULL_BATCH_SHARE:
+            return True
+        # Slow at times, because the machine is busy, not because of its rows.
+        return self.costs.typical_s(n_rows) <= self.slo_s * CERTAIN_SHARE = 0.9
+"""A request is admitted if it is answered within this share of its time: clients' clocks run earlier."""
+
+CHEAP_BATCH_SHARE
+
+    def refusal(
+        self, n_rows: int, *, budget_s: float, small_rows: int, large_rows: int, rest_s: float
+    ) -> str | None:
+        """Why a request that arrives now would be late, or make another late; None admits it.
+
+        A request that finds everything idle and fits one batch is always tried: nobody is hurt, and
+        only what is tried is learned from.
+
+        Args:
+            n_rows: Its rows.
+            budget_s: Seconds until its deadline.
+            small_rows: Rows that wait in the small queue.
+            large_rows: Rows that wait in the large queue.
+            rest_s: What is left of the batch under way, 0 where there is none.
+        """
+        budget_s = budget_s * CERTAIN_SHARE - self.lag_s
+        if small_rows == 0:
+            self._slack_s = math.inf
+        elif rest_s <= 0 and large_rows == 0 and n_rows + small_rows <= self.max_rows:
+            # The usual case, a batch that grows while the loop collects: it is the next one.
+            spare_s = budget_s - self.full_s
+            if spare_s >= 0:
+                self._slack_s = min(self._slack_s, spare_s)
+                return None
+        if n_rows <= self.max_rows:
+            if small_rows == large_rows == 0 and rest_s <= 0:
+                return None
+            return self._refusal_small(n_rows, budget_s, small_rows, large_rows, rest_s)
+        return self._refusal_large(n_rows, budget_s, small_rows, large_rows, rest_s)
+
+    def _refusal_small(
+        self, n_rows: int, budget_s: float, small_rows: int, large_rows: int, rest_s: float
+    ) -> str | None:
+        own = -(-(small_rows + n_rows) // self.max_rows)
+        turns = own + min(own, -(-large_rows // self.max_rows))
+        spare_s = budget_s - rest_s - turns * self.full_s
+        if spare_s < 0:
+            return f"{small_rows + large_rows} rows wait, an answer would take {budget_s - spare_s:.3g} s"
+        self._slack_s = min(self._slack_s, spare_s)
+        return None
+
+    def _refusal_large(
+        self, n_rows: int, budget_s: float, small_rows: int, large_rows: int, rest_s: float
+    ) -> str | None:
+        before, after = -(-large_rows // self.max_rows), -(-(large_rows + n_rows) // self.max_rows)
+        wait_s = rest_s + 2 * after * self.full_s
+        if wait_s > budget_s:
+            return f"{n_rows} rows and {large_rows + small_rows} that wait would take {wait_s:.3g} s"
+        small = -(-small_rows // self.max_rows)
+        delay_s = (min(small, after) - min(small, before)) * self.full_s
+        if delay_s > self._slack_s:
+            return f"{n_rows} rows would make requests late that wait already"
+        self._slack_s -= delay_s
+        return None

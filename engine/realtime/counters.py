@@ -1,0 +1,152 @@
+"""What the real-time path counts, declared once, and the plain int64 cells it counts in.
+
+Cells are addable: the arrays of several replicas, added, are the counts of a node. Times are
+nanoseconds in the cells and seconds when rendered (``exposition``).
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+SECONDS = tuple(
+    round(scale * step, 9)
+    for scale in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    for step in (5, 7.5, 10, 15, 20, 30)
+)
+"""Upper bounds of latency buckets: from 50 µs to 30 s, at most 1.7 times apart."""
+ROWS = tuple(float(1 << power) for power in range(17))
+DOORS = ("json", "binary", "rows", "arrow", "grpc")
+STATUSES = ("200", "400", "404", "405", "408", "409", "413", "415", "429", "500", "503", "504")
+SHED = ("overloaded", "expired", "cancelled")
+STAGES = ("decode", "queue", "score", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name, what it says, labels beside ``model``, a histogram's buckets."""
+
+    name: str
+    help: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of one series: a value, or every bucket, the one without bound, and the sum."""
+        return len(self.bounds) + 2 if self.bounds else 1
+
+    def series(self) -> Iterator[tuple[str, ...]]:
+        """All combinations of label values."""
+        return product(*(values for _, values in self.labels))
+
+
+FAMILIES = (
+    Family(
+        "tandem_requests_total",
+        "Requests answered, by door and status.",
+        "counter",
+        (("door", DOORS), ("status", STATUSES)),
+    ),
+    Family("tandem_rows_total", "Rows scored.", "counter"),
+    Family("tandem_bad_rows_total", "Rows that broke a rule of a feature or failed in the model.", "counter"),
+    Family("tandem_shed_total", "Requests not scored, by reason.", "counter", (("reason", SHED),)),
+    Family("tandem_late_total", "Requests answered after their deadline.", "counter"),
+    Family("tandem_in_flight", "Requests under way.", "gauge"),
+    Family(
+        "tandem_request_seconds", "From the request's first line to its answer.", "histogram", (), SECONDS
+    ),
+    Family("tandem_stage_seconds", "Parts of a request's time.", "histogram", (("stage", STAGES),), SECONDS),
+    Family("tandem_batch_seconds", "Time in the model, per batch.", "histogram", (), SECONDS),
+    Family("tandem_batch_rows", "Rows scored together.", "histogram", (), ROWS),
+)
+CELLS_PER_MODEL = sum(family.n_cells * len(list(family.series())) for family in FAMILIES)
+
+
+def offset(name: str, *labels: str) -> int:
+    """Where a series begins in the cells of a model."""
+    at = 0
+    for family in FAMILIES:
+        for series in family.series():
+            if family.name == name and series == labels:
+                return at
+            at += family.n_cells
+    raise KeyError(name, *labels)
+
+
+GAUGES = (offset("tandem_in_flight"),)
+"""Cells that mean something only while their process lives."""
+_REQUESTS = offset("tandem_requests_total", DOORS[0], STATUSES[0])
+_DOOR = {door: _REQUESTS + index * len(STATUSES) for index, door in enumerate(DOORS)}
+_STATUS = {int(status): index for index, status in enumerate(STATUSES)}
+_SHED = {reason: offset("tandem_shed_total", reason) for reason in SHED}
+_ROWS, _BAD = offset("tandem_rows_total"), offset("tandem_bad_rows_total")
+_LATE, _IN_FLIGHT = offset("tandem_late_total"), offset("tandem_in_flight")
+_REQUEST_S, _BATCH_S = offset("tandem_request_seconds"), offset("tandem_batch_seconds")
+_BATCH_ROWS = offset("tandem_batch_rows")
+_DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S = (offset("tandem_stage_seconds", stage) for stage in STAGES)
+_N_ROWS = len(ROWS)
+_REQUEST_SUM, _DECODE_SUM, _QUEUE_SUM, _SCORE_SUM, _ENCODE_SUM, _BATCH_SUM = (
+    at + len(SECONDS) + 1 for at in (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S, _BATCH_S)
+)
+
+
+class ModelCounters:
+    """Counts for one model, in ``CELLS_PER_MODEL`` cells that may lie in shared memory."""
+
+    __slots__ = ("cells",)
+
+    def __init__(self, cells: "memoryview[int] | None" = None) -> None:
+        self.cells = memoryview(bytearray(8 * CELLS_PER_MODEL)).cast("q") if cells is None else cells
+
+    def request_begun(self) -> None:
+        """A request for the model is under way."""
+        self.cells[_IN_FLIGHT] += 1
+
+    def request_ended(self, door: str, status: int) -> None:
+        """It has its answer."""
+        self.cells[_IN_FLIGHT] -= 1
+        self.cells[_DOOR[door] + _STATUS[status]] += 1
+
+    def request_left(self) -> None:
+        """Nobody waits for its answer any more."""
+        self.cells[_IN_FLIGHT] -= 1
+
+    def request_scored(self, n_rows: int, n_bad: int, late: bool) -> None:
+        """A request was scored."""
+        cells = self.cells
+        cells[_ROWS] += n_rows
+        if n_bad:
+            cells[_BAD] += n_bad
+        if late:
+            cells[_LATE] += 1
+
+    def request_took(
+        self, total_s: float, decode_s: float, queue_s: float, score_s: float, encode_s: float
+    ) -> None:
+        """Where the time of a scored request went."""
+        cells, bounds = self.cells, SECONDS
+        cells[_REQUEST_S + bisect_left(bounds, total_s)] += 1
+        cells[_REQUEST_SUM] += int(total_s * 1e9)
+        cells[_DECODE_S + bisect_left(bounds, decode_s)] += 1
+        cells[_DECODE_SUM] += int(decode_s * 1e9)
+        cells[_QUEUE_S + bisect_left(bounds, queue_s)] += 1
+        cells[_QUEUE_SUM] += int(queue_s * 1e9)
+        cells[_SCORE_S + bisect_left(bounds, score_s)] += 1
+        cells[_SCORE_SUM] += int(score_s * 1e9)
+        cells[_ENCODE_S + bisect_left(bounds, encode_s)] += 1
+        cells[_ENCODE_SUM] += int(encode_s * 1e9)
+
+    def batch_scored(self, n_rows: int, cost_s: float) -> None:
+        """One call of the model is over."""
+        cells = self.cells
+        cells[_BATCH_ROWS + bisect_left(ROWS, n_rows)] += 1
+        cells[_BATCH_ROWS + _N_ROWS + 1] += n_rows
+        cells[_BATCH_S + bisect_left(SECONDS, cost_s)] += 1
+        cells[_BATCH_SUM] += int(cost_s * 1e9)
+
+    def request_shed(self, reason: str) -> None:
+        """A request was not scored."""
+        self.cells[_SHED[reason]] += 1

@@ -1,0 +1,52 @@
+"""How every kernel is compiled: the flags live here, each with its reason.
+
+Machine code is cached on disk, in ``NUMBA_CACHE_DIR``, beside the source or in the user's cache
+directory, whichever can be written; where none can, each process compiles for itself. Numba's cache
+looks at a function's own file only, but kernels call kernels of other files: so a digest of all files
+that take part becomes part of a function's name, and an edit leaves no stale machine code in use.
+"""
+
+import functools
+import hashlib
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+FLAGS: dict[str, Any] = {
+    "nogil": True,  # a kernel touches no Python object, so other threads may run
+    "error_model": "numpy",  # x / 0 is inf or NaN as in NumPy; no branch that raises
+    # No fastmath: NaN means missing, and sums keep their order.
+}
+OUR_IMPORT = re.compile(r"^from kernels\.(\w+) import", re.MULTILINE)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` at its first call and keep the machine code on disk if possible."""
+    function.__qualname__ = f"{function.__qualname__}_{sources_digest(inspect.getfile(function))}"
+    try:
+        return njit(cache=True, **FLAGS)(function)
+    except RuntimeError:  # Numba: "no locator available", that is, no directory can be written
+        return njit(**FLAGS)(function)
+
+
+@functools.cache
+def sources_digest(file: str) -> str:
+    """A digest of the source at ``file`` and of all kernel modules it imports, however indirectly."""
+    found = {Path(file)}
+    waiting = [Path(file)]
+    while waiting:
+        for name in OUR_IMPORT.findall(waiting.pop().read_text()):
+            path = Path(__file__).with_name(f"{name}.py")
+            if path not in found:
+                found.add(path)
+                waiting.append(path)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(found))).hexdigest()[:12]
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A small function for use inside kernels, always compiled into them, so that their loops vectorise."""
+    return njit(forceinline=True, **FLAGS)(function)

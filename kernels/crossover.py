@@ -1,0 +1,84 @@
+"""Which device scores a batch: the GPU from a number of rows on that is measured when a model is loaded.
+
+Rows must travel to a GPU and margins back, so it never pays for few rows, and for a small model
+perhaps for none.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+TRIED_ROWS = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
+NEVER = sys.maxsize
+REPEATS = 4
+
+
+class Kernel(Protocol):
+    """What both devices offer."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for ``tandem inspect``."""
+
+    def score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the margins of ``X`` [n, F] to ``out`` [n, K]."""
+
+    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        """The same for ``F`` columns of ``n`` values."""
+
+
+class Crossover:
+    """Scores batches of ``n_rows`` rows and more on ``gpu``, smaller ones on ``cpu``, with the same bits."""
+
+    def __init__(self, cpu: Kernel, gpu: Kernel, n_rows: int) -> None:
+        self._cpu, self._gpu, self.n_rows = cpu, gpu, n_rows
+
+    @property
+    def name(self) -> str:
+        """Both kernels and where one takes over from the other."""
+        if self.n_rows == NEVER:
+            return f"{self._cpu.name} (the GPU was never faster)"
+        return f"{self._cpu.name}; from {self.n_rows:,} rows {self._gpu.name}"
+
+    def score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the margins of ``X`` [n, F] to ``out`` [n, K]."""
+        (self._gpu if len(out) >= self.n_rows else self._cpu).score_rows(X, out)
+
+    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        """The same for ``F`` columns of ``n`` values."""
+        (self._gpu if len(out) >= self.n_rows else self._cpu).score_columns(columns, out)
+
+
+Cost = Callable[[Kernel, int], float]
+"""Seconds that a kernel takes for a number of rows."""
+
+
+def crossover_rows(cpu: Kernel, gpu: Kernel, cost_s: Cost) -> int:
+    """The smallest tried number of rows from which on the GPU is faster; ``NEVER`` else."""
+    crossover = NEVER
+    for n_rows in reversed(TRIED_ROWS):
+        if cost_s(gpu, n_rows) >= cost_s(cpu, n_rows):
+            break
+        crossover = n_rows
+    return crossover
+
+
+def measured_cost(n_features: int, n_outputs: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Cost:
+    """A ``Cost`` that times random columns: the best of a few calls, after one that may compile."""
+    columns = list(np.random.default_rng(0).normal(size=(n_features, TRIED_ROWS[-1])).astype(dtype))
+
+    def cost_s(kernel: Kernel, n_rows: int) -> float:
+        out = np.empty((n_rows, n_outputs), out_dtype)
+        return min(_seconds(kernel, [column[:n_rows] for column in columns], out) for _ in range(REPEATS))
+
+    return cost_s
+
+
+def _seconds(kernel: Kernel, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> float:
+    started_s = time.perf_counter()
+    kernel.score_columns(columns, out)
+    return time.perf_counter() - started_s

@@ -1,0 +1,202 @@
+"""The few vector instructions that Numba does not find by itself, as compiler intrinsics.
+
+Each emits *generic* LLVM vectors, never an instruction of one processor: LLVM turns a vector of
+512 bits into one AVX-512 register, two of AVX2, or four of SSE or NEON. They check nothing: the
+caller guarantees that every index is in range.
+
+    array_at       memory at an address, seen as an array
+    rank16         how many of 16 sorted edges lie below a value
+    exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+VECTOR_BITS = 512
+"""Width of the vectors emitted."""
+ROW_BYTES = 128
+"""Bytes of one mask row, two vectors: 32 trees of up to 32 leaves, or 16 of up to 64."""
+_BYTE = ir.IntType(8)
+_INDEX = ir.IntType(64)
+
+
+@intrinsic
+def pointer_at(typingctx: Any, address: Any) -> Any:
+    """``address`` (an integer) as a pointer for ``numba.carray``."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], _BYTE.as_pointer())
+
+    return types.voidptr(types.intp), emit
+
+
+@intrinsic
+def rank16(typingctx: Any, edges: Any, start: Any, value: Any) -> Any:
+    """How many of the 16 values from ``edges[start]`` are less than ``value``; 16 if it is NaN.
+
+    ``edges`` is a contiguous float32 or float64 array and ``value`` of its type.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, start, value = arguments
+        vector = ir.VectorType(value.type, 16)
+        place = builder.gep(_data(context, builder, signature.args[0], array), [start])
+        these = builder.load(builder.bitcast(place, vector.as_pointer()), align=value_bytes)
+        less = builder.fcmp_unordered(">", _splat(builder, value, vector), these)
+        return builder.zext(builder.ctpop(builder.bitcast(less, ir.IntType(16))), _INDEX)
+
+    value_bytes = edges.dtype.bitwidth // 8
+    return types.intp(edges, types.intp, edges.dtype), emit
+
+
+def exit_leaves(lane_bits: int, n_rows: int, *, symmetric: bool = False) -> Any:
+    """The intrinsic that finds the leaves of all trees of a block for ``n_rows`` rows at once.
+
+    Its arguments: ``masks``, rows of ROW_BYTES, aligned to a vector; ``first_mask``, the block's
+    first one; ``pairs`` uint32[P, 2], of which ``start`` to ``end`` name a bin column and the start
+    of its part of ``local`` uint16[L], which turns a bin into a mask row of the block; ``bins``
+    uint16[n, C]; ``row``, the first row; ``leaves`` uint8[n_rows, ROW_BYTES], which receives, for row
+    and tree, the number of the tree's leaf: the lowest bit left in its lane or, if ``symmetric`` (then
+    lanes have 8 bits), what is left itself.
+    """
+
+    @intrinsic
+    def exit_leaves_of_rows(
+        typingctx: Any, masks: Any, first_mask: Any, pairs: Any, start: Any, end: Any,
+        local: Any, bins: Any, row: Any, leaves: Any,
+    ) -> Any:  # fmt: skip
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            masks, first_mask, pairs, start, end, local, bins, row, leaves = _pointers(
+                context, builder, signature, arguments
+            )
+            n_columns = _row_length(context, builder, signature.args[6], arguments[6])
+            rows = [
+                builder.gep(bins, [builder.mul(builder.add(row, _INDEX(r)), n_columns)])
+                for r in range(n_rows)
+            ]
+            left = [_Lanes(builder, lane_bits, symmetric) for _ in rows]
+            block = _mask_row(builder, masks, first_mask)
+            with cgutils.for_range_slice(builder, start, end, _INDEX(1), intp=_INDEX) as (pair, _):
+                column = _load_index(builder, pairs, builder.mul(pair, _INDEX(2)))
+                place = _load_index(builder, pairs, builder.add(builder.mul(pair, _INDEX(2)), _INDEX(1)))
+                for lanes, bins_of_row in zip(left, rows, strict=True):
+                    bin_ = _load_index(builder, bins_of_row, column)
+                    mask = _load_index(builder, local, builder.add(place, bin_))
+                    lanes.strike_out(_mask_row(builder, block, mask))
+            for r, lanes in enumerate(left):
+                lanes.write_leaves(builder.gep(leaves, [_INDEX(r * ROW_BYTES)]))
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(masks, index, pairs, index, index, local, bins, index, leaves), emit
+
+    return exit_leaves_of_rows
+
+
+def exit_leaves_of_row(lane_bits: int, *, symmetric: bool = False) -> Any:
+    """The intrinsic that finds the leaves of all trees of a block for a single row.
+
+    Its arguments are those of ``exit_leaves``, but for ``by_bin`` uint16[bins, B], which turns a
+    bin of any column into the mask row of each block, and ``places`` uint32[C], where in it the
+    row's bins begin: the next block's numbers come with the same cache line. ``block`` is the block's number.
+    """
+
+    @intrinsic
+    def exit_leaves_of_one(
+        typingctx: Any, masks: Any, first_mask: Any, pairs: Any, start: Any, end: Any,
+        by_bin: Any, places: Any, block: Any, leaves: Any,
+    ) -> Any:  # fmt: skip
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            masks, first_mask, pairs, start, end, by_bin, places, block, leaves = _pointers(
+                context, builder, signature, arguments
+            )
+            lanes = _Lanes(builder, lane_bits, symmetric)
+            first = _mask_row(builder, masks, first_mask)
+            with cgutils.for_range_slice(builder, start, end, _INDEX(1), intp=_INDEX) as (pair, _):
+                column = _load_index(builder, pairs, builder.mul(pair, _INDEX(2)))
+                place = _load_index(builder, places, column)
+                mask = _load_index(builder, by_bin, builder.add(place, block))
+                lanes.strike_out(_mask_row(builder, first, mask))
+            lanes.write_leaves(leaves)
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(masks, index, pairs, index, index, by_bin, places, index, leaves), emit
+
+    return exit_leaves_of_one
+
+
+class _Lanes:
+    """The leaves still possible for a row in all trees of a block, in vector registers."""
+
+    def __init__(self, builder: Any, lane_bits: int, symmetric: bool) -> None:
+        self._builder = builder
+        self._symmetric = symmetric
+        self._vector = ir.VectorType(ir.IntType(lane_bits), VECTOR_BITS // lane_bits)
+        self._parts = [
+            cgutils.alloca_once(builder, self._vector) for _ in range(ROW_BYTES * 8 // VECTOR_BITS)
+        ]
+        for part in self._parts:
+            builder.store(ir.Constant(self._vector, [-1] * self._vector.count), part)
+
+    def strike_out(self, mask_row: Any) -> None:
+        """AND the mask row at this address."""
+        for place, part in enumerate(self._parts):
+            at = self._builder.gep(mask_row, [_INDEX(place * VECTOR_BITS // 8)])
+            at = self._builder.bitcast(at, self._vector.as_pointer())
+            mask = self._builder.load(at, align=VECTOR_BITS // 8)
+            self._builder.store(self._builder.and_(self._builder.load(part), mask), part)
+
+    def write_leaves(self, leaves: Any) -> None:
+        """Write the number of each lane's lowest bit (if symmetric, its value), one byte each."""
+        for place, part in enumerate(self._parts):
+            lanes = self._builder.load(part)
+            numbers = lanes if self._symmetric else self._lowest_bits(lanes)
+            at = self._builder.gep(leaves, [_INDEX(place * self._vector.count)])
+            self._builder.store(numbers, self._builder.bitcast(at, numbers.type.as_pointer()), align=1)
+
+    def _lowest_bits(self, lanes: Any) -> Any:
+        vector = self._vector
+        name = f"llvm.cttz.v{vector.count}i{vector.element.width}"
+        kind = ir.FunctionType(vector, [vector, ir.IntType(1)])
+        function = cgutils.get_or_insert_function(self._builder.module, kind, name)
+        numbers = self._builder.call(function, [lanes, ir.IntType(1)(1)])  # 1: no lane is ever 0
+        if vector.element.width == _BYTE.width:
+            return numbers
+        return self._builder.trunc(numbers, ir.VectorType(_BYTE, vector.count))
+
+
+def _mask_row(builder: Any, start: Any, row: Any) -> Any:
+    """The address of the ``row``-th mask row from ``start``."""
+    return builder.gep(builder.bitcast(start, _BYTE.as_pointer()), [builder.mul(row, _INDEX(ROW_BYTES))])
+
+
+def _load_index(builder: Any, start: Any, index: Any) -> Any:
+    return builder.zext(builder.load(builder.gep(start, [index])), _INDEX)
+
+
+def _splat(builder: Any, value: Any, vector: Any) -> Any:
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
+    """The arguments, with each array replaced by the address of its data."""
+    return [
+        _data(context, builder, kind, argument) if isinstance(kind, types.Array) else argument
+        for kind, argument in zip(signature.args, arguments, strict=True)
+    ]
+
+
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def _row_length(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    shape = context.make_array(array_type)(context, builder, array).shape
+    return builder.extract_value(shape, 1)

@@ -1,0 +1,67 @@
+"""Runs the Locust file in a process of its own and brings back what it measured."""
+
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import Failed, InvalidConfig
+from load_tests.recording import Recording
+from load_tests.result import Load
+
+USERS = {
+    "rows": "JsonRows",
+    "oip": "OipJson",
+    "binary": "BinaryTensors",
+    "arrow": "ArrowStream",
+    "grpc": "Grpc",
+}
+"""Wire format → class of users in the Locust file."""
+
+
+def run_locust(load: Load, sample: str, *, web_port: int | None = None) -> tuple[Recording, str | None]:
+    """Run a load headless, or with Locust's own web page on ``web_port``.
+
+    Returns what was seen, and a sentence where Locust itself was the limit.
+
+    Raises:
+        InvalidConfig: The call is wrong; Locust's process printed the sentence why.
+        Failed: Locust itself did not come to an end.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "recording"
+        command = [*_command(load, sample), "--recording", str(recording)]
+        command += ["--headless"] if web_port is None else ["--web-port", str(web_port), "--autostart"]
+        finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=None)
+        if not recording.exists() or not recording.stat().st_size:
+            raise Failed(f"expected a result from Locust, got none; it left with code {finished.returncode}")
+        if finished.returncode == 2:
+            raise InvalidConfig("the load test could not start, for the reason above")
+        return msgspec.msgpack.decode(recording.read_bytes(), type=tuple[Recording, str | None])
+
+
+def _command(load: Load, sample: str) -> list[str]:
+    spec = find_spec("load_tests.realtime")
+    if spec is None or spec.origin is None:
+        raise Failed("expected the Locust file load_tests/realtime.py beside this module, which is gone")
+    options = {
+        "--locustfile": spec.origin,
+        "--host": load.url,
+        "--users": str(load.users),
+        "--seconds": str(load.duration_s),
+        "--processes": str(load.processes),
+        "--sample": sample,
+        "--model": load.model,
+        "--rows-per-request": str(load.rows_per_request),
+        "--rate": str(load.rate or 0.0),
+        "--shape": load.shape,
+        "--grpc-port": str(load.grpc_port or 0),
+        "--deadline": str(load.deadline_s or 0.0),
+    }
+    if load.processes == 1:
+        del options["--processes"]
+    flat = [text for pair in options.items() for text in pair]
+    return [sys.executable, "-m", "locust", *flat, "--skip-log-setup", USERS[load.wire]]

@@ -1,0 +1,40 @@
+"""The live line of a run on a terminal's stderr."""
+
+import sys
+
+from load_tests.fast import Samples
+from load_tests.recording import Second, outcome_of
+from load_tests.result import latency_of
+
+
+def progress_line(at: int, second: Second) -> str:
+    """One second of a run in a line."""
+    latency = latency_of(second.latencies)
+    return (
+        f"{at + 1:4d} s  {second.ok:7,d} requests/s  p50 {1000 * (latency.p50_s or 0):7.2f} ms"
+        f"  p99 {1000 * (latency.p99_s or 0):8.2f} ms  {second.shed} shed  {second.failed} failed "
+    )
+
+
+class SampleProgress:
+    """Shows what the fast generator saw in the last second; silent where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, second: int, samples: Samples) -> None:
+        """Show the samples that came since the last call."""
+        if not sys.stderr.isatty():
+            return
+        latest = Second()
+        for latency_s, status in zip(
+            samples.latency[self._seen :], samples.status[self._seen :], strict=True
+        ):
+            outcome = outcome_of(status)
+            latest.shed += outcome == "shed"
+            latest.failed += outcome == "failed"
+            if outcome == "ok":
+                latest.latencies.add(latency_s)
+        self._seen = len(samples.latency)
+        sys.stderr.write(f"\r{progress_line(second - 1, latest)}")
+        sys.stderr.flush()

@@ -1,0 +1,67 @@
+"""What ``tandem load`` does once the load is planned: run, compare, write, print, and the exit code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from load_tests.capacity import Capacity
+from load_tests.command import check_answered
+from load_tests.comparison import compare_capacities, compare_loads
+from load_tests.locust_run import run_locust
+from load_tests.printing import print_capacity, print_comparison, print_result, print_trial
+from load_tests.report import write_capacity_report, write_load_report
+from load_tests.result import Load, LoadResult, read_json, write_csv, write_json
+from load_tests.running import find_capacity, run_load
+from load_tests.slo import parse_promise
+
+SLO_MISSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where to write, and what to compare with; ``None`` for nowhere and nothing."""
+
+    json: Path | None = None
+    csv: Path | None = None
+    html: Path | None = None
+    baseline: Path | None = None
+
+
+def load_test(load: Load, sample: str, slo: str, outputs: Outputs) -> int:
+    """Run a load; the exit code is 3 where a stated SLO was missed."""
+    promise = parse_promise(slo) if slo else None
+    earlier = read_json(outputs.baseline, LoadResult) if outputs.baseline else None
+    result = run_load(load, sample, promise)
+    _write(result, outputs)
+    print_result(result)
+    check_answered(result)
+    if outputs.html:
+        write_load_report(result, outputs.html)
+    if earlier:
+        print_comparison(compare_loads(earlier, result))
+    return SLO_MISSED if result.verdict and not result.verdict.kept else 0
+
+
+def search(load: Load, sample: str, slo: str, target_rate: float, outputs: Outputs) -> int:
+    """Search for the capacity; the exit code is 3 where no rate keeps the SLO."""
+    promise = parse_promise(slo)
+    earlier = read_json(outputs.baseline, Capacity) if outputs.baseline else None
+    capacity = find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
+    _write(capacity, outputs)
+    print_capacity(load, capacity, target_rate)
+    if outputs.html:
+        write_capacity_report(load, capacity, target_rate, outputs.html)
+    if earlier:
+        print_comparison(compare_capacities(earlier, capacity))
+    return 0 if capacity.rate else SLO_MISSED
+
+
+def open_web_page(load: Load, sample: str, port: int) -> None:
+    """Run Locust with its own web page until it is interrupted."""
+    run_locust(load, sample, web_port=port)
+
+
+def _write(result: LoadResult | Capacity, outputs: Outputs) -> None:
+    if outputs.json:
+        write_json(result, outputs.json)
+    if outputs.csv and isinstance(result, LoadResult):
+        write_csv(result, outputs.csv)

@@ -1,0 +1,100 @@
+"""Processor and memory of the machine and the engine during a run, seen from a process of its own."""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+
+import msgspec
+import psutil
+
+EVERY_S = 0.5
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class MachineMoment(msgspec.Struct, frozen=True):
+    """One look at the machine.
+
+    Attributes:
+        at_s: Seconds since the watching began.
+        machine: Share of all cores in use.
+        engine_cores: Cores that the processes listening on the engine's port used; ``None`` where
+            the engine runs elsewhere.
+        engine_bytes: Their resident memory.
+    """
+
+    at_s: float
+    machine: float
+    engine_cores: float | None
+    engine_bytes: int | None
+
+
+class Watch:
+    """Moments seen so far; complete when the ``with`` block of ``watching`` has ended."""
+
+    def __init__(self) -> None:
+        self.moments: tuple[MachineMoment, ...] = ()
+
+
+@contextmanager
+def watching(host: str, port: int) -> Iterator[Watch]:
+    """Look at the machine twice a second while the block runs."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    done = spawn.Event()
+    # The generator must not share its interpreter with anything that wakes up.
+    process = spawn.Process(target=_watch, args=(port if host in LOOPBACK else 0, theirs, done), daemon=True)
+    process.start()
+    watch = Watch()
+    try:
+        yield watch
+    finally:
+        done.set()
+        if ours.poll(5.0):
+            watch.moments = tuple(ours.recv())
+        process.join(5.0)
+
+
+def listeners(port: int) -> list[psutil.Process]:
+    """Processes of this machine that listen on a TCP port, as far as we may see them."""
+    try:
+        sockets = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return []
+    found = {at.pid for at in sockets if at.status == psutil.CONN_LISTEN and at.laddr.port == port and at.pid}
+    return [psutil.Process(pid) for pid in sorted(found)]
+
+
+def _watch(port: int, out: "Connection[list[MachineMoment], None]", done: Event) -> None:
+    engine = listeners(port) if port else []
+    moments: list[MachineMoment] = []
+    psutil.cpu_percent()
+    used, before = _seconds(engine), time.monotonic()
+    started = before
+    while not done.wait(EVERY_S):
+        now_used, now = _seconds(engine), time.monotonic()
+        cores = (now_used - used) / (now - before) if engine else None
+        memory = sum(_memory(process) for process in engine) if engine else None
+        moments.append(MachineMoment(now - started, psutil.cpu_percent() / 100, cores, memory))
+        used, before = now_used, now
+    out.send(moments)
+
+
+def _seconds(processes: list[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

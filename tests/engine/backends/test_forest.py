@@ -1,0 +1,37 @@
+"""A forest bundle that does not fit its schema is refused when it is loaded, not when it is scored."""
+
+import numpy as np
+import pytest
+
+from engine.backends.forest import load
+from engine.bundle import Bundle, Link, Manifest, Provenance, npz
+from engine.errors import InvalidBundle
+from engine.schema import Feature, Schema
+from tests.kernels.forests import Shape, random_forest
+
+FOREST = random_forest(Shape(n_features=2, n_outputs=3, single=True), np.random.default_rng(0))
+
+
+def bundle(n_features: int, arrays: dict[str, np.ndarray]) -> Bundle:
+    schema = Schema(tuple(Feature(f"x{place}") for place in range(n_features)))
+    manifest = Manifest("trees", "forest", schema, Link(), Provenance("test"))
+    return Bundle(manifest, "0" * 64, {"forest.npz": npz(arrays)})
+
+
+def test_a_backend_says_what_its_forest_answers() -> None:
+    backend = load(bundle(2, FOREST.arrays()))
+    assert backend.n_outputs == 3
+    assert backend.margin_dtype == np.float32
+
+
+def test_a_forest_of_other_columns_than_the_schemas_is_refused() -> None:
+    message = "expected 3 columns by the schema of bundle trees@000000000000, its forest has 2"
+    with pytest.raises(InvalidBundle, match=message):
+        load(bundle(3, FOREST.arrays()))
+
+
+def test_a_forest_without_one_of_its_arrays_is_refused() -> None:
+    arrays = FOREST.arrays()
+    del arrays["leaf_value"]
+    with pytest.raises(InvalidBundle, match=r"expected 'leaf_value' in 'forest.npz' of bundle trees@"):
+        load(bundle(2, arrays))

@@ -1,0 +1,96 @@
+"""A model simple enough to check by hand, and Parquet files for it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.batch.job import options_of
+from engine.batch.manifest import encode
+from engine.batch.output import open_output
+from engine.batch.plan import PLAN, Plan
+from engine.batch.planning import make_plan
+from engine.batch.runners import choose
+from engine.bundle import Link, Manifest, Provenance, npz, read_bundle, write_bundle
+from engine.config import Batch
+from engine.schema import Feature, Output, Schema
+
+CARRIERS = ("AA", "DL", "UA")
+COEF = (2.0, -3.0, 100.0)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundle of ``make_bundle``."""
+    return make_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+def make_bundle(directory: Path) -> str:
+    """score = 2 * amount - 3 * count + 100 * (place of carrier in AA, DL, UA)."""
+    schema = Schema(
+        features=(
+            Feature("amount", "float64", required=True),
+            Feature("count", "int32"),
+            Feature("carrier", "category", categories=CARRIERS, unseen="bad"),
+        ),
+        output=Output("score"),
+    )
+    manifest = Manifest("fares", "linear", schema, Link(), Provenance("sklearn"))
+    arrays = npz({"coef": np.array([COEF]), "intercept": np.zeros(1)})
+    return str(write_bundle(manifest, {"linear.npz": arrays}, directory))
+
+
+def rows(start: int, n: int) -> pa.Table:
+    """``n`` good rows whose ids count up from ``start``; all values follow from the id."""
+    ids = np.arange(start, start + n)
+    return pa.table(
+        {
+            "id": ids,
+            "amount": ids * 0.5,
+            "count": pa.array(ids % 7, pa.int32()),
+            "carrier": [CARRIERS[i % 3] for i in ids],
+        }
+    )
+
+
+def expected(ids: Sequence[int]) -> list[float]:
+    """The scores of the rows with these ids."""
+    return [2 * (i * 0.5) - 3 * (i % 7) + 100 * (i % 3) for i in ids]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """An empty directory for input files."""
+    directory = tmp_path / "data"
+    directory.mkdir()
+    return directory
+
+
+def write(path: Path, table: pa.Table, row_group_rows: int = 100) -> None:
+    """Write a Parquet file, its directory too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=row_group_rows)
+
+
+def read(output: Path) -> pa.Table:
+    """The rows of an output, by id."""
+    return pq.read_table(output).sort_by("id")
+
+
+def hidden(output: Path) -> Path:
+    """Where a job's records lie while it is unfinished."""
+    return output.with_name(f".{output.name}.tandem")
+
+
+def begin(bundle: str, data: Path, output: Path, settings: Batch, n_units: int) -> Plan:
+    """A driver that ends after its first units, without a word."""
+    model = read_bundle(bundle)
+    plan = make_plan(model, bundle, [str(data)], options_of(settings)).plan
+    place = open_output(str(output))
+    with place.alone(plan.job, wait=False):
+        place.store(plan.job).put(PLAN, encode(plan))
+        choose(settings, plan, model.manifest)(place.store(plan.job), plan, plan.units[:n_units])
+    return plan

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.batch.job import score_files
+from engine.config import Batch
+from engine.errors import InvalidTable
+from tests.engine.batch.conftest import expected, hidden, read, rows, write
+
+
+def spoilt() -> pa.Table:
+    """Two hundred rows; 5 lacks its amount, 150 has a carrier that the model does not know."""
+    table = rows(0, 200)
+    amounts, carriers = table["amount"].to_pylist(), table["carrier"].to_pylist()
+    amounts[5], carriers[150] = None, "ZZ"
+    table = table.set_column(1, "amount", pa.array(amounts))
+    return table.set_column(3, "carrier", pa.array(carriers))
+
+
+GOOD = [i for i in range(200) if i not in (5, 150)]
+
+
+def test_fail_names_the_row_and_the_ways_out_and_publishes_nothing(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", spoilt())
+    with pytest.raises(
+        InvalidTable, match=r"amount.* - at row 5 of .*a.parquet; --on-bad-row null .* quarantine"
+    ):
+        score_files(bundle, [str(data)], str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_null_keeps_the_row_without_a_score(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", spoilt())
+    settings = Batch(keep=("id",), on_bad_row="null")
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+    scores = expected(range(200))
+    scores[5] = scores[150] = None  # type: ignore[call-overload]
+    assert read(tmp_path / "out")["score"].to_pylist() == scores
+    assert (result.record.rows_out, result.record.rows_bad) == (200, 2)
+
+
+@pytest.mark.parametrize("where", ["", "id >= 3"])
+def test_quarantine_keeps_the_original_values_and_the_reason(
+    bundle: str, data: Path, tmp_path: Path, where: str
+) -> None:
+    write(data / "a.parquet", spoilt())
+    settings = Batch(keep=("id",), on_bad_row="quarantine", where=where)
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+    good = [i for i in GOOD if not where or i >= 3]
+    assert read(tmp_path / "out").to_pydict() == {"id": good, "score": expected(good)}
+    aside = pq.read_table(tmp_path / "out" / "_quarantine").to_pylist()
+    assert [(row["id"], row["amount"], row["carrier"], row["_row"]) for row in aside] == [
+        (5, None, "UA", 5),
+        (150, 75.0, "ZZ", 150),
+    ]
+    assert all(row["_file"] == str(data / "a.parquet") for row in aside)
+    assert "amount" in aside[0]["_reason"]
+    assert "'ZZ'" in aside[1]["_reason"]
+    assert sum(result.record.reasons.values()) == result.record.rows_bad == 2
+
+
+def test_too_many_bad_rows_fail_the_job_with_the_reasons_counted(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", spoilt())
+    settings = Batch(on_bad_row="null", max_bad_fraction=0.005)
+    with pytest.raises(InvalidTable, match=r"at most 0.50% bad rows, got 2 of 200 \(1 × .*amount"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+    assert not (tmp_path / "out").exists()
+    assert hidden(tmp_path / "out").exists()
+
+
+def test_bad_rows_within_the_fraction_do_not_fail_the_job(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", spoilt())
+    settings = Batch(on_bad_row="null", max_bad_fraction=0.01)
+    assert score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings).record.rows_bad == 2

@@ -1,0 +1,164 @@
+"""Jobs against a real S3 server in a process of its own."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+
+from engine.batch.filesystem import open_filesystem
+from engine.batch.job import score_files
+from engine.batch.object_output import CREATE, ObjectOutput, get, put, walk
+from engine.config import Batch
+from engine.errors import InvalidTable, NotFound, OutputExists
+from tests.engine.batch.conftest import expected, rows
+from tests.engine.batch.test_job import with_bad_amount
+
+START_S = 60.0
+KEEP_ID = Batch(keep=("id",), unit_rows=100)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Host and port of an S3 server on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(port, server)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as client:
+            client.settimeout(1)
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)  # a process of another package says in no other way that it listens
+    raise TimeoutError("the S3 server did not start")
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new bucket; ``s3://bucket/{}?…`` with the server's address in the query."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    name = f"b{abs(hash(request.node.name))}"
+    client = boto3.client("s3", endpoint_url=f"http://{endpoint}")
+    client.create_bucket(Bucket=name)
+    yield f"s3://{name}/{{}}?scheme=http&endpoint_override={endpoint}"
+    client.close()
+
+
+def upload(location: str, table: object) -> None:
+    filesystem, path = open_filesystem(location)
+    pq.write_table(table, path, filesystem=filesystem, row_group_size=100)
+
+
+def read_published(location: str) -> dict[str, list[object]]:
+    """What a reader finds who goes through the manifest."""
+    filesystem, root = open_filesystem(location)
+    found = get(location, "_manifest.json")
+    assert found is not None
+    paths = [f"{root}/{part['path']}" for part in json.loads(found[0])["parts"]]
+    return pq.ParquetDataset(paths, filesystem=filesystem).read().sort_by("id").to_pydict()
+
+
+def test_a_job_reads_from_and_publishes_to_a_store(bundle: str, bucket: str) -> None:
+    upload(bucket.format("in/a.parquet"), rows(0, 250))
+    result = score_files(bundle, [bucket.format("in")], bucket.format("out"), settings=KEEP_ID)
+    assert read_published(bucket.format("out")) == {"id": list(range(250)), "score": expected(range(250))}
+    assert set(walk(bucket.format("out"), "")) == {
+        "_manifest.json",
+        f"v-{result.job}/_SUCCESS",
+        *(part.path for part in result.manifest.parts),
+    }
+
+
+def test_the_environment_may_name_the_endpoint(
+    bundle: str, bucket: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(bucket.format("in/a.parquet"), rows(0, 10))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{endpoint}")
+    plain = bucket.split("?")[0]
+    score_files(bundle, [plain.format("in/*.parquet")], plain.format("out"), settings=KEEP_ID)
+    assert read_published(bucket.format("out"))["id"] == list(range(10))
+
+
+def test_the_same_call_again_finds_its_result_in_the_store(bundle: str, bucket: str) -> None:
+    upload(bucket.format("in/a.parquet"), rows(0, 10))
+    for attached in (False, True):
+        result = score_files(bundle, [bucket.format("in")], bucket.format("out"), settings=KEEP_ID)
+        assert result.attached == attached
+
+
+def test_overwriting_leaves_the_old_version_to_its_readers(bundle: str, bucket: str) -> None:
+    upload(bucket.format("in/a.parquet"), rows(0, 10))
+    first = score_files(bundle, [bucket.format("in")], bucket.format("out"), settings=KEEP_ID)
+    upload(bucket.format("in/a.parquet"), rows(20, 30))
+    with pytest.raises(OutputExists):
+        score_files(bundle, [bucket.format("in")], bucket.format("out"), settings=KEEP_ID)
+    score_files(
+        bundle, [bucket.format("in")], bucket.format("out"), settings=Batch(keep=("id",), mode="overwrite")
+    )
+    assert read_published(bucket.format("out"))["id"] == list(range(20, 50))
+    assert first.manifest.parts[0].path in walk(bucket.format("out"), "")
+
+
+def test_appending_keeps_earlier_parts_in_the_manifest(bundle: str, bucket: str) -> None:
+    for start in (0, 10):
+        upload(bucket.format(f"in/{start}.parquet"), rows(start, 10))
+        settings = Batch(keep=("id",), mode="append")
+        score_files(bundle, [bucket.format(f"in/{start}.parquet")], bucket.format("out"), settings=settings)
+    assert read_published(bucket.format("out"))["id"] == list(range(20))
+
+
+def test_an_unfinished_job_resumes_in_the_store(bundle: str, bucket: str) -> None:
+    upload(bucket.format("in/a.parquet"), rows(0, 200))
+    upload(bucket.format("in/b.parquet"), with_bad_amount(rows(200, 10)))
+    with pytest.raises(InvalidTable, match="amount"):
+        score_files(bundle, [bucket.format("in")], bucket.format("out"), settings=KEEP_ID, job="mine")
+    assert get(bucket.format("out"), "_manifest.json") is None
+    done = ObjectOutput(bucket.format("out")).store("mine").names("done")
+    assert sorted(done) == ["00000.json", "00001.json"]
+
+
+def test_of_many_that_create_a_record_one_wins(bucket: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(
+            pool.map(lambda i: put(bucket.format("x"), "record", str(i).encode(), **CREATE), range(16))
+        )
+    found = get(bucket.format("x"), "record")
+    assert won.count(True) == 1
+    assert found is not None
+    assert found[0] == str(won.index(True)).encode()
+
+
+def test_a_replaced_object_is_not_replaced_again_by_its_old_tag(bucket: str) -> None:
+    put(bucket.format("x"), "record", b"1", **CREATE)
+    found = get(bucket.format("x"), "record")
+    assert found is not None
+    assert put(bucket.format("x"), "record", b"2", IfMatch=found[1])
+    assert not put(bucket.format("x"), "record", b"3", IfMatch=found[1])
+
+
+def test_a_prefix_without_data_is_an_error(bundle: str, bucket: str) -> None:
+    with pytest.raises(NotFound, match="found none"):
+        score_files(bundle, [bucket.format("nothing")], bucket.format("out"))

@@ -1,0 +1,87 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.batch.job import score_files
+from engine.batch.verification import Verification, differing_rows, verify
+from engine.config import Batch
+from engine.errors import JobChanged, NotFound
+from tests.engine.batch.conftest import rows, write
+from tests.engine.batch.test_bad_rows import spoilt
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Batch(keep=("id",), unit_rows=50),
+        Batch(keep=("id",), unit_rows=50, partition_by=("carrier", "count"), on_bad_row="null"),
+        Batch(on_bad_row="quarantine", where="id > 3"),
+    ],
+)
+def test_a_fresh_output_does_not_differ(bundle: str, data: Path, tmp_path: Path, settings: Batch) -> None:
+    write(data / "a.parquet", rows(0, 200) if settings.on_bad_row == "fail" else spoilt())
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+    found = verify(str(tmp_path / "out"), n_rows=1000)
+    assert (found.rows, found.differing) == (result.record.rows_out, 0)
+
+
+def test_a_sample_stops_after_enough_rows(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 200))
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(unit_rows=100))
+    assert verify(str(tmp_path / "out"), n_rows=10).rows == 100
+
+
+def test_one_changed_bit_and_a_lost_row_are_found(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch())
+    path = next((tmp_path / "out").glob("*.parquet"))
+    scores = pq.read_table(path)["score"].to_pylist()
+    pq.write_table(pa.table({"score": [scores[0] + 1e-13, *scores[1:-1]]}), path)
+    assert verify(str(tmp_path / "out"), n_rows=10).differing == 2
+
+
+def test_changed_input_cannot_be_compared(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    score_files(bundle, [str(data)], str(tmp_path / "out"))
+    write(data / "a.parquet", rows(5, 100))
+    with pytest.raises(JobChanged, match="the input of job"):
+        verify(str(tmp_path / "out"), n_rows=10)
+
+
+def test_no_output_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        verify(str(tmp_path / "out"), n_rows=10)
+
+
+def test_bits_are_compared_not_values() -> None:
+    nan, null = float("nan"), None
+    a = pa.table({"s": pa.array([0.0, nan, null, 1.0, null])})
+    b = pa.table({"s": pa.array([-0.0, nan, null, 1.0, 2.0])})
+    assert differing_rows(a, b) == 2
+
+
+@pytest.fixture
+def endpoint(bundle: str) -> Iterator[str]:
+    """An engine that serves the model without Ray."""
+    command = [sys.executable, "-c", "from engine.cli.app import main; main()", "serve", "--local"]
+    command += ["--model", f"fares={bundle}", "--port", "0", "--jobs-port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()  # its address, once it is ready
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def test_batch_and_endpoint_answer_the_same_bits(
+    bundle: str, data: Path, tmp_path: Path, endpoint: str
+) -> None:
+    write(data / "a.parquet", spoilt())
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(on_bad_row="null"))
+    assert verify(str(tmp_path / "out"), n_rows=200, url=endpoint) == Verification(200, 0, 200, 0)

@@ -1,0 +1,58 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.app import app
+from engine.errors import InvalidConfig
+from tests.engine.batch.conftest import make_bundle, rows, write
+
+
+@pytest.fixture(scope="module")
+def fares(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+def test_the_command_scores_a_directory_and_says_so(fares: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 250))
+    arguments = [
+        "score",
+        fares,
+        "--input",
+        str(tmp_path / "in"),
+        "--output",
+        str(tmp_path / "out"),
+        "--keep",
+        "id,carrier",
+    ]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout == f"250 rows scored into {tmp_path / 'out'}\n"
+    assert "250 of 250 rows (100 %)" in done.stderr
+    assert pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names == ["id", "carrier", "score"]
+
+
+def test_a_dry_run_prints_an_estimate(fares: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 250))
+    arguments = ["score", fares, "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--dry-run"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.stdout.startswith("250 rows in 1 files")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_option_is_a_sentence(fares: str, tmp_path: Path) -> None:
+    arguments = ["score", fares, "-i", str(tmp_path), "-o", str(tmp_path / "out"), "--on-bad-row", "ignore"]
+    with pytest.raises(InvalidConfig, match=r"'ignore'.*on_bad_row"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_a_deliberate_error_leaves_with_its_code_and_without_a_traceback(fares: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from engine.cli.app import main; main()"]
+    command += ["score", fares, "-i", str(tmp_path / "nothing"), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: expected Parquet files")
+    assert "Traceback" not in done.stderr

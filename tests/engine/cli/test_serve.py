@@ -1,0 +1,160 @@
+"""``tandem serve`` as a person meets it: a process, its output, its exit code, Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.engine.realtime.accounting import Account, Client
+from tests.engine.realtime.running import NUMERIC, Lane, bundle
+
+TANDEM = [sys.executable, "-c", "from engine.cli.app import main; main()"]
+BODY = json.dumps({"rows": [{"f0": 1, "f1": 1, "f2": 1, "f3": 1}]}).encode()
+CONFIG = """
+models: {{numeric: {{bundle: {bundle}}}}}
+serve: {{port: 0, ingress_port: 0, slo: {{p99_ms: 10000}}}}
+jobs: {{port: 0}}
+"""
+PATH = "/v1/models/numeric/score"
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(tmp_path_factory.mktemp("packed"), "numeric", NUMERIC)
+
+
+@contextmanager
+def started(arguments: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A ``tandem`` that knows nothing of this test run's own Ray; interrupted if it is still there."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TANDEM_"))}
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        subprocess.Popen(
+            [*TANDEM, *arguments],
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=inherited | environment,
+            cwd=directory,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+
+def ended(arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a ``tandem`` that ends by itself."""
+    with started(arguments) as process:
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def processes_with(mark: str) -> set[str]:
+    """The command lines of living processes that inherited ``mark``."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes():
+                found.add((entry / "cmdline").read_text().replace("\0", " ")[:80])
+        except OSError:
+            continue
+    return found
+
+
+def lines_until(process: subprocess.Popen[str], stream: IO[str] | None, last: str) -> str:
+    assert stream is not None
+    read = ""
+    for line in stream:
+        read += line
+        if last in line:
+            return read
+    raise AssertionError(f"it ended early: {read}{process.communicate()}")
+
+
+def ports_on(page: str) -> list[int]:
+    return [int(port) for port in re.findall(r"^  (?:direct|Ray).*:(\d+)$", page, re.MULTILINE)]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_engine_on_ray_answers_on_both_lanes_reloads_and_leaves_without_a_loss(packed, tmp_path):
+    mark = uuid.uuid4().hex
+    current = tmp_path / "current"
+    current.symlink_to(packed)
+    config = tmp_path / "engine.yaml"
+    config.write_text(CONFIG.format(bundle=current))
+    with started(["serve", str(config)], MARK=mark) as process:
+        ports = ports_on(lines_until(process, process.stdout, "Ctrl-C"))
+        assert [Lane(port).ask("POST", PATH, BODY).json["scores"] for port in ports] == [[10.0], [10.0]]
+        clients = [Client(port, PATH, BODY, b'"scores":[') for port in ports for _ in range(3)]
+        for client in clients:
+            client.start()
+        second = ["serve", str(config), "--port", str(ports[0])]
+        assert ended(second)[2].startswith(f"error: somebody listens on 127.0.0.1:{ports[0]} already")
+
+        current.unlink()
+        current.symlink_to(bundle(tmp_path, "numeric", NUMERIC, scale=2.0))
+        process.send_signal(signal.SIGHUP)
+        assert lines_until(process, process.stderr, "reloaded").splitlines() == [
+            "starting Ray",
+            "starting the ingress",
+            "starting 1 replica: load, compile, warm up",
+            "waiting for the first answers",
+            "reloaded: numeric",
+        ]
+        assert [Lane(port).ask("POST", PATH, BODY).json["scores"] for port in ports] == [[20.0], [20.0]]
+
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    account = Account.sum(client.stop() for client in clients)
+    assert account.losses == []
+    assert account.outcomes["answered"] > 20
+    assert process.returncode == 0
+    assert err == "draining; Ctrl-C again stops at once\n"
+    assert processes_with(mark) == set()
+
+
+@pytest.mark.parametrize("option", ["--port", "--ingress-port", "--jobs-port"])
+def test_a_taken_port_is_said_in_one_sentence(packed, option):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        ports = {"--port": "0", "--ingress-port": "0", "--jobs-port": "0", option: port}
+        options = [word for pair in ports.items() for word in pair]
+        code, out, err = ended(["serve", "--model", f"numeric={packed}", *options])
+    assert (code, out) == (5, "")
+    assert err == f"error: somebody listens on 127.0.0.1:{port} already; choose another {option}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "at least one model"),
+        (["--model", "numeric"], "NAME=BUNDLE"),
+        (["--model", "numeric=/nowhere"], "/nowhere"),
+        (["--model", "a/b=/nowhere"], "models"),
+        (["/nowhere.yaml"], "/nowhere.yaml"),
+        (["--model", "numeric=/nowhere", "--port", "70000"], "$.serve.port"),
+        (["--model", "numeric=/nowhere", "--replicas", "0"], "$.serve.replicas"),
+    ],
+)
+def test_a_wrong_call_is_said_in_one_sentence(arguments, words):
+    code, out, err = ended(["serve", *arguments])
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert words in err
+    assert err.count("\n") == 1

@@ -1,0 +1,204 @@
+"""Folded pipelines give the bits of the pipelines, on rows beside every split."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import xgboost
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+    TargetEncoder,
+)
+
+import engine
+from engine import Scorer
+from engine.errors import UnsupportedModel
+from engine.importers.imported import FOREST
+from kernels.forest import CATEGORICAL, Forest
+
+N_ROWS = 1500
+MODELS = {
+    "lightgbm": lambda: lightgbm.LGBMRegressor(n_estimators=25, verbose=-1, n_jobs=1),
+    "xgboost": lambda: xgboost.XGBRegressor(n_estimators=10, n_jobs=1),
+    "random forest": lambda: RandomForestRegressor(10, max_depth=7, random_state=0),
+    "extra trees": lambda: ExtraTreesRegressor(10, max_depth=7, random_state=0),
+    "gradient boosting": lambda: GradientBoostingRegressor(n_estimators=15, random_state=0),
+}
+
+
+def log_of_positive(X: Any) -> Any:
+    return np.log1p(np.maximum(X, 0))
+
+
+def frame(n_rows: int = N_ROWS, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {
+            "amount": random.lognormal(3, 2, n_rows),
+            "age": random.integers(18, 90, n_rows).astype(float),
+            "balance": random.normal(size=n_rows) * 1000,
+            "carrier": random.choice(["AA", "DL", "UA"], n_rows).astype(object),
+            "origin": random.choice(["EWR", "JFK", "LGA", "TEB"], n_rows).astype(object),
+            "zone": random.integers(0, 30, n_rows),
+        }
+    )
+    rows.loc[random.random(n_rows) < 0.1, "age"] = np.nan
+    return rows
+
+
+def target(rows: pd.DataFrame) -> Any:
+    noise = np.random.default_rng(1).normal(size=len(rows))
+    late = 2 * (rows.carrier == "UA") + (rows.zone % 3) + np.nan_to_num(rows.age) / 50
+    return np.log1p(rows.amount) + rows.balance / 500 + late + noise
+
+
+def columns() -> ColumnTransformer:
+    return ColumnTransformer(
+        [
+            ("log", make_pipeline(SimpleImputer(), FunctionTransformer(log_of_positive), StandardScaler()),
+             ["amount", "age"]),
+            ("scale", MinMaxScaler((1, -0.5 + 2)), ["balance"]),
+            ("one hot", OneHotEncoder(handle_unknown="ignore"), ["carrier"]),
+            ("target", TargetEncoder(random_state=0), ["origin"]),
+            ("ordinal", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["zone"]),
+        ]
+    )  # fmt: skip
+
+
+def packed(pipeline: Pipeline, out: Path, **options: Any) -> tuple[Scorer, Forest]:
+    path = engine.pack(pipeline, name="folded", out=out, **options)
+    from engine.bundle import read_bundle
+
+    return Scorer.load(path), Forest.of_arrays(read_bundle(path).arrays(FOREST))
+
+
+def beside_every_split(forest: Forest, names: list[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """For each numeric split three rows: at it, one ulp below and one ulp above."""
+    inner = (forest.feature >= 0) & ((forest.rule & CATEGORICAL) == 0) & np.isfinite(forest.threshold)
+    parts = []
+    for feature, name in enumerate(names):
+        edges = np.unique(forest.threshold[inner & (forest.feature == feature)])
+        values = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+        part = rows.sample(len(values), replace=True, random_state=feature).reset_index(drop=True)
+        if len(values):
+            part[name] = values.astype(rows[name].dtype)
+            parts.append(part)
+    return pd.concat([rows, *parts], ignore_index=True)
+
+
+def scores(scorer: Scorer, rows: pd.DataFrame) -> Any:
+    return scorer.score(pa.Table.from_pandas(rows, preserve_index=False)).column(0).to_numpy()
+
+
+def expected(pipeline: Pipeline, rows: pd.DataFrame) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pipeline.predict(rows)
+
+
+def fitted(model: Any, transformer: Any, rows: pd.DataFrame) -> Pipeline:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Pipeline([("prepare", transformer), ("model", model)]).fit(rows, target(rows_with_all(rows)))
+
+
+def rows_with_all(rows: pd.DataFrame) -> pd.DataFrame:
+    return frame(len(rows)).assign(**{name: rows[name] for name in rows})
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_folded_column_transformer_has_the_bits_of_the_pipeline(model: Any, tmp_path: Path) -> None:
+    pipeline = fitted(model(), columns(), frame())
+    scorer, forest = packed(pipeline, tmp_path)
+    rows = beside_every_split(forest, list(scorer.schema.names), frame(seed=2))
+    rows.loc[::7, "carrier"] = "ZZ"
+    rows.loc[::11, "zone"] = 99
+    assert (scores(scorer, rows) == expected(pipeline, rows)).all()
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [StandardScaler(), MinMaxScaler(), RobustScaler(), QuantileTransformer(n_quantiles=50),
+     PowerTransformer(),
+     KBinsDiscretizer(8, encode="ordinal"),
+     FunctionTransformer(np.negative), make_pipeline(SimpleImputer(), StandardScaler(), MinMaxScaler())],
+    ids=lambda transformer: type(transformer).__name__,
+)  # fmt: skip
+def test_a_transformer_over_all_columns_has_the_bits_of_the_pipeline(
+    transformer: Any, tmp_path: Path
+) -> None:
+    rows = frame()[["amount", "balance"]]
+    pipeline = fitted(MODELS["lightgbm"](), transformer, rows)
+    scorer, forest = packed(pipeline, tmp_path)
+    asked = beside_every_split(forest, list(scorer.schema.names), frame(seed=2)[["amount", "balance"]])
+    assert (scores(scorer, asked) == expected(pipeline, asked)).all()
+
+
+def test_float32_columns_are_transformed_in_float32_as_the_pipeline_does(tmp_path: Path) -> None:
+    rows = frame()[["amount", "balance"]].astype(np.float32)
+    pipeline = fitted(MODELS["lightgbm"](), StandardScaler(), rows)
+    sample = tmp_path / "sample.parquet"
+    rows.to_parquet(sample)
+    scorer, forest = packed(pipeline, tmp_path, sample=sample)
+    assert scorer.schema.block == "float32"
+    edges = forest.threshold[np.isfinite(forest.threshold)]
+    assert (edges == edges.astype(np.float32)).all()
+    asked = frame(seed=2)[["amount", "balance"]].astype(np.float32)
+    assert (scores(scorer, asked) == expected(pipeline, asked)).all()
+
+
+def test_missing_values_and_unseen_categories_follow_the_transformers_own_rules(tmp_path: Path) -> None:
+    rows = frame()[["age", "carrier", "origin"]]
+    transformer = ColumnTransformer(
+        [("scale", StandardScaler(), ["age"]), ("strict", OneHotEncoder(), ["carrier"]),
+         ("lenient", OneHotEncoder(handle_unknown="ignore"), ["origin"])]
+    )  # fmt: skip
+    scorer, _ = packed(fitted(MODELS["lightgbm"](), transformer, rows), tmp_path)
+    age, carrier, origin = scorer.schema.features
+    assert not age.required
+    assert carrier.unseen == "bad"
+    assert carrier.required
+    assert origin.unseen == "other"
+    assert origin.categories == ("EWR", "JFK", "LGA", "TEB")
+
+
+@pytest.mark.parametrize(
+    ("transformer", "sentence"),
+    [
+        (PCA(1), "PCA cannot be folded"),
+        (FunctionTransformer(np.abs), "feature 'balance' neither rises nor falls"),
+        (FunctionTransformer(np.sin), "neither rises nor falls"),
+        (KBinsDiscretizer(4, encode="onehot-dense"), "neither rises nor falls"),
+        (SimpleImputer(add_indicator=True), "SimpleImputer cannot be folded"),
+    ],
+    ids=["mixes columns", "turns around", "waves", "bins apart", "adds columns"],
+)
+def test_what_cannot_be_folded_is_refused_by_name(transformer: Any, sentence: str, tmp_path: Path) -> None:
+    pipeline = fitted(MODELS["lightgbm"](), transformer, frame()[["balance"]])
+    with pytest.raises(UnsupportedModel, match=sentence):
+        engine.pack(pipeline, name="no", out=tmp_path)
+
+
+def test_a_linear_model_behind_transformers_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    pipeline = fitted(LinearRegression(), StandardScaler(), frame()[["balance"]])
+    with pytest.raises(UnsupportedModel, match="skl2onnx"):
+        engine.pack(pipeline, name="no", out=tmp_path)

@@ -1,0 +1,66 @@
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from engine.config import Config, Model, read_config
+from engine.errors import InvalidConfig
+
+EXAMPLE = Path(__file__).parents[2] / "configs" / "example.yaml"
+
+
+def paths(value: object, prefix: str = "") -> dict[str, object]:
+    """Every leaf of a nested mapping by its dotted path."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    return {
+        path: leaf for key, part in value.items() for path, leaf in paths(part, f"{prefix}.{key}").items()
+    }
+
+
+def test_the_example_lists_every_key_at_its_default() -> None:
+    example = yaml.safe_load(EXAMPLE.read_text())
+    example.pop("models")
+    defaults = msgspec.json.decode(msgspec.json.encode(Config()))
+    defaults.pop("models")
+    assert paths(example) == paths(defaults)
+
+
+def test_the_example_shows_every_key_of_a_model() -> None:
+    models = yaml.safe_load(EXAMPLE.read_text())["models"]
+    shown = {key for model in models.values() for key in model}
+    assert shown == {field.name for field in msgspec.structs.fields(Model)}
+
+
+def test_the_example_is_a_config() -> None:
+    assert isinstance(read_config(EXAMPLE), Config)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLE.parent.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_key_of_a_config_file_is_explained(path: Path) -> None:
+    assert re.match(r"# \S", path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("serve: {prot: 1}", r"Object contains unknown field `prot` - at `\$.serve`"),
+        ("serve: {port: http}", r"Expected `int`, got `str` - at `\$.serve.port`"),
+        ("serve: {port: 70000}", r"Expected `int` <= 65535 - at `\$.serve.port`"),
+        ("batch: {runner: spark}", r"Invalid enum value 'spark' - at `\$.batch.runner`"),
+        ("models: {'../up': {bundle: x}}", r"Expected `str` matching regex"),
+        ("serve: [", r"while parsing"),
+    ],
+)
+def test_a_wrong_config_is_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidConfig, match=message):
+        read_config(path)
+
+
+def test_a_config_that_is_not_there_is_said_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"nowhere\.yaml: No such file"):
+        read_config(tmp_path / "nowhere.yaml")

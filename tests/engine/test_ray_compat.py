@@ -1,0 +1,123 @@
+"""Canaries: each fails when Ray changes what ``engine.ray_compat`` builds on. And the fallbacks."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from engine import ray_compat
+
+
+def test_ray_reads_every_flag_we_set():
+    import ray._common.usage.usage_constants as usage
+    import ray._private.accelerators.accelerator as accelerator
+    import ray.serve._private.constants as serve
+
+    read = "".join(Path(module.__file__).read_text() for module in (usage, accelerator, serve))
+    flags = ray_compat.environment("/tmp/x").keys() - {"RAY_worker_niceness"}  # C++ reads that one, see below
+    assert {flag for flag in flags if flag not in read} == set()
+
+
+def test_side_ports_are_free_distinct_and_none_of_tritons():
+    flags = ray_compat.environment("/tmp/x")
+    ports = {int(flags[name]) for name in ray_compat.SIDE_PORTS}
+    assert len(ports) == len(ray_compat.SIDE_PORTS)
+    assert ports.isdisjoint({8000, 8001, 8002, 8500, 9500})
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    monkeypatch.delenv(ray_compat.DIRECTORY, raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    ray_compat.prepare()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+
+
+def test_ray_accepts_what_the_hook_returns():
+    from ray.serve._private.http_util import validate_http_proxy_callback_return
+    from ray.serve._private.utils import call_function_from_import_path
+
+    middlewares = call_function_from_import_path(ray_compat.HOOK)
+    assert validate_http_proxy_callback_return(middlewares) == middlewares
+
+
+def test_without_the_hooks_ray_version_the_ingress_is_a_plain_serve_app(monkeypatch):
+    monkeypatch.setattr(ray_compat, "SUPPORTED", "1.0.")
+    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in ray_compat.environment("/tmp/x")
+
+
+def test_without_haproxy_serves_own_proxy_is_left_on(monkeypatch):
+    monkeypatch.setattr(ray_compat, "has_haproxy", lambda: False)
+    assert "RAY_SERVE_ENABLE_HA_PROXY" not in ray_compat.environment("/tmp/x")
+
+
+def test_the_code_version_is_ours():
+    from ray import serve
+
+    deployment = serve.deployment(type("Nothing", (), {}))
+    assert ray_compat.pin_version(deployment, "v1").version == "v1"
+
+
+def test_a_deployment_that_takes_no_version_is_deployed_as_it_is():
+    class Unversioned:
+        def options(self, **options):
+            raise ValueError("`version` has been removed")
+
+    deployment = Unversioned()
+    assert ray_compat.pin_version(deployment, "v1") is deployment
+
+
+async def _answered_by(app, path):
+    """Which of Serve's app and ours the shortcut lets answer."""
+    callers = []
+
+    async def serve_app(scope, receive, send):
+        callers.append("serve")
+
+    async def ours(scope, receive, send):
+        callers.append("ours")
+
+    if app == "ours":
+        ray_compat.answer_with(ours)
+    await ray_compat.Shortcut(serve_app)({"type": "http", "path": path}, None, None)
+    return callers
+
+
+@pytest.mark.parametrize(
+    ("app", "path", "answers"),
+    [
+        ("none", "/v2/health/live", "serve"),
+        ("ours", "/v2/health/live", "ours"),
+        ("ours", "/-/healthz", "serve"),
+        ("ours", "/-/routes", "serve"),
+    ],
+)
+def test_the_shortcut_answers_where_an_app_is_and_leaves_serves_own_paths(monkeypatch, app, path, answers):
+    monkeypatch.setattr(ray_compat, "_installed", None)
+    assert asyncio.run(_answered_by(app, path)) == [answers]
+
+
+def test_the_shortcut_passes_on_another_event_loop_than_the_apps(monkeypatch):
+    monkeypatch.setattr(ray_compat, "_installed", None)
+    asyncio.run(_answered_by("ours", "/v2"))
+    assert asyncio.run(_answered_by("none", "/v2")) == ["serve"]
+
+
+@pytest.mark.ray
+def test_workers_run_at_normal_niceness(ray_cluster):
+    import ray
+
+    # A runtime environment of its own is a worker of its own: no batch task has reniced it.
+    fresh = {"env_vars": {"TANDEM_TEST_WORKER": "fresh"}}
+    niceness = ray.remote(runtime_env=fresh)(lambda: os.getpriority(os.PRIO_PROCESS, 0))
+    assert ray.get(niceness.remote()) == 0
+
+
+@pytest.mark.ray
+def test_the_cluster_keeps_values(ray_cluster):
+    assert ray_compat.stored("test/nothing") is None
+    ray_compat.store("test/key", b"one")
+    ray_compat.store("test/key", b"two")
+    assert ray_compat.stored("test/key") == b"two"
+    ray_compat.forget("test/key")
+    assert ray_compat.stored("test/key") is None

@@ -1,0 +1,90 @@
+"""What a run leaves behind, and the exit codes a build can gate on."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import Failed, InvalidConfig, NotFound
+from load_tests.capacity import Capacity
+from load_tests.command import Wishes, plan_load
+from load_tests.result import LoadResult, read_json, read_result
+from load_tests.verb import Outputs, load_test, search
+
+
+def answer_at_once(path: str, body: bytes) -> tuple[int, bytes]:
+    return 200, b'{"scores": [0.5]}'
+
+
+def planned(server: Any, sample: Path, **wishes: Any) -> tuple[Any, str]:
+    chosen = {"generator": "fast", "duration": "0.5s", "rate": 100.0, **wishes}
+    return plan_load(server.url, Wishes(sample=str(sample), **chosen))
+
+
+def test_a_run_leaves_json_csv_and_a_page(serving: Any, sample: Path, tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path / "run.json", tmp_path / "run.csv", tmp_path / "run.html")
+    assert load_test(*planned(serving(answer_at_once), sample), "", outputs) == 0
+    result = read_result(tmp_path / "run.json")
+    seconds = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
+    assert result.ok > 10
+    assert sum(int(second["ok"]) for second in seconds) == result.ok
+    page = (tmp_path / "run.html").read_text()
+    assert "http://127.0.0.1" in page
+    assert page.count("<svg") >= 3
+    assert "<link" not in page
+
+
+def test_a_kept_promise_exits_with_nothing_and_a_missed_one_with_three(serving: Any, sample: Path) -> None:
+    load, rows = planned(serving(answer_at_once), sample)
+    assert load_test(load, rows, "p50=1s", Outputs()) == 0
+    assert load_test(load, rows, "p50=1us", Outputs()) == 3
+
+
+def test_an_slo_that_is_none_is_refused_before_any_load(serving: Any, sample: Path) -> None:
+    with pytest.raises(InvalidConfig, match="expected an SLO such as"):
+        load_test(*planned(serving(answer_at_once), sample), "fast", Outputs())
+
+
+def test_a_baseline_is_compared(
+    serving: Any, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load, rows = planned(serving(answer_at_once), sample)
+    load_test(load, rows, "", Outputs(json=tmp_path / "before.json"))
+    load_test(load, rows, "", Outputs(baseline=tmp_path / "before.json"))
+    assert "× the baseline" in capsys.readouterr().out
+
+
+def test_a_baseline_that_is_not_there_is_said_before_any_load(
+    serving: Any, sample: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFound, match="expected the result of a run at"):
+        load_test(*planned(serving(answer_at_once), sample), "", Outputs(baseline=tmp_path / "before.json"))
+
+
+def test_a_baseline_of_another_kind_is_refused(serving: Any, sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "before.json").write_text("{}")
+    with pytest.raises(InvalidConfig, match="expected the result of a run in"):
+        read_json(tmp_path / "before.json", LoadResult)
+
+
+def test_an_engine_that_only_refuses_is_an_error_not_a_green_report(serving: Any, sample: Path) -> None:
+    with pytest.raises(Failed, match=r"got none to \d+ requests \(\d+ shed, 0 failed\)"):
+        load_test(*planned(serving(lambda path, body: (429, b"busy")), sample), "", Outputs())
+
+
+def test_a_search_on_an_engine_that_never_answers_is_an_error(serving: Any, sample: Path) -> None:
+    load, rows = planned(serving(lambda path, body: (500, b"a bug")), sample, rate=0.0)
+    with pytest.raises(Failed, match="500 a bug"):
+        search(load, rows, "p99=20ms", 0.0, Outputs())
+
+
+@pytest.mark.slow
+def test_a_search_without_any_rate_that_holds_exits_with_three(
+    serving: Any, sample: Path, tmp_path: Path
+) -> None:
+    outputs = Outputs(json=tmp_path / "found.json", html=tmp_path / "found.html")
+    load, rows = planned(serving(answer_at_once), sample, duration="0.1s", rate=0.0)
+    assert search(load, rows, "p99=1us", 0.0, outputs) == 3
+    assert read_json(tmp_path / "found.json", Capacity).rate == 0.0
+    assert "No rate keeps the promise." in (tmp_path / "found.html").read_text()
