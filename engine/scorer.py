@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.backends.device import Device
 from engine.bundle import Bundle, Manifest, read_bundle
 from engine.errors import BadRow, InvalidBundle, InvalidTable
-from engine.prepare import Columns, Preparer
+from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
 from kernels.links import apply_link
 

@@ -8,6 +8,7 @@ any time is taken, all contenders' scores are compared with each other on the sa
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from load_tests.batch_contenders import WAYS
 from load_tests.batch_data import Inputs, make_inputs
 
 CACHE = Path(".cache/bench-batch")
+OUTPUTS = CACHE / f"outputs-{os.getpid()}"
 CLOSE = 1e-5
 """Contenders score in float32; they agree to this."""
 SAMPLE_S = 0.05
@@ -44,6 +46,7 @@ def main() -> None:
         for way in ways:
             runs[way].append(run(way, inputs))
             print(f"{way}: {runs[way][-1]}", file=sys.stderr)
+    shutil.rmtree(OUTPUTS)
     results = {way: summary(way, found, rows) for way, found in runs.items()}
     print(table(results, rows))
     if arguments.json:
@@ -52,8 +55,9 @@ def main() -> None:
 
 def run(way: str, inputs: Inputs) -> dict[str, Any]:
     """Run one way; its seconds, and the peak memory of all its processes."""
-    output = CACHE / f"out-{way}"
+    output = OUTPUTS / way
     shutil.rmtree(output, ignore_errors=True)
+    OUTPUTS.mkdir(exist_ok=True)
     subprocess.run(["sync"], check=True)
     begun = time.perf_counter()
     process = subprocess.Popen(
@@ -77,7 +81,7 @@ def check_scores(inputs: Inputs, ways: list[str]) -> None:
     for way in ways:
         if way != "read-and-write":
             run(way, inputs)
-            found[way] = pq.read_table(CACHE / f"out-{way}").sort_by("id").column("score").to_numpy()
+            found[way] = pq.read_table(OUTPUTS / way).sort_by("id").column("score").to_numpy()
     first = next(iter(found), None)
     for way, scores in found.items():
         if len(scores) != inputs.rows or np.abs(scores - found[first]).max() > CLOSE:  # type: ignore[index]

@@ -61,7 +61,7 @@ class Capacity(msgspec.Struct, frozen=True):
         rate: The largest rate found to keep it; 0 where none does.
         held: How many of the repeated runs at that rate kept it.
         repeats: How many there were.
-        spread: Standard deviation of goodput over the repeats, as a share of its mean.
+        spread: Standard deviation of goodput over the repeats that kept it, as a share of its mean.
         trials: All runs, in order.
         curve: Runs at shares of the capacity, for the latency–throughput curve.
         replicas: Processes that answered.
@@ -117,30 +117,11 @@ def find_max(promise: Promise, run: RunRate, *, first_guess: float) -> Capacity:
         run: Sends one Poisson rate and tells what became of it.
         first_guess: A rate in the right order of magnitude, such as a closed loop's throughput.
     """
-    trials: list[Trial] = []
-
-    def holds(rate: float, n_runs: int) -> int:
-        """How many of some runs kept the promise."""
-        found = [run(rate, False) for _ in range(n_runs)]
-        trials.extend(found)
-        return sum(keeps(promise, trial) for trial in found)
-
-    rate = _bisect(lambda rate: _majority(lambda: holds(rate, 1)), first_guess)
-    held = holds(rate, N_REPEATS) if rate else 0
-    for step in range(1, MAX_STEPS_DOWN + 1):
-        if not rate or held > N_REPEATS // 2:
-            break
-        rate *= STEP_DOWN**step
-        held = holds(rate, N_REPEATS)
-    if held <= N_REPEATS // 2:
-        rate = 0.0
-    confirming = trials[-N_REPEATS:] if rate else []
-    # A disturbance may have ended the halving too low; go up while the repeats still hold.
-    while rate and (again := holds(rate * STEP_UP, N_REPEATS)) > N_REPEATS // 2:
-        rate, held, confirming = rate * STEP_UP, again, trials[-N_REPEATS:]
-    spread = _spread(confirming)
+    search = _Search(promise, run)
+    rate = search.raised(search.confirmed(search.halved(first_guess)))
+    kept = [trial for trial in search.confirming if keeps(promise, trial)] if rate else []
     curve = tuple(run(rate * share, True) for share in CURVE) if rate else ()
-    return Capacity(promise, rate, held, N_REPEATS, spread, tuple(trials), curve)
+    return Capacity(promise, rate, len(kept), N_REPEATS, _spread(kept), tuple(search.trials), curve)
 
 
 def replicas_for(target_rate: float, capacity: Capacity) -> int:
@@ -149,26 +130,60 @@ def replicas_for(target_rate: float, capacity: Capacity) -> int:
     return math.ceil(target_rate / per_replica) if per_replica else 0
 
 
-def _bisect(holds: Callable[[float], bool], guess: float) -> float:
-    """The largest rate that held; each is tried once."""
-    low, high = 0.0, guess
-    while low == 0.0 and high > guess / MAX_FALL:
-        if holds(high):
-            low, high = high, 2 * high
-            while holds(high):
+class _Search:
+    """The state of a search: every run so far, and the repeats that confirmed the present rate."""
+
+    def __init__(self, promise: Promise, run: RunRate) -> None:
+        self._promise = promise
+        self._run = run
+        self.trials: list[Trial] = []
+        self.confirming: list[Trial] = []
+
+    def halved(self, guess: float) -> float:
+        """The largest rate that held while the interval around it was halved; 0 where none did."""
+        low, high = 0.0, guess
+        while low == 0.0 and high > guess / MAX_FALL:
+            if self._mostly_holds(high):
                 low, high = high, 2 * high
-        else:
-            low, high = (high / 2, high) if holds(high / 2) else (0.0, high / 2)
-    while low and high - low > PRECISION * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+                while self._mostly_holds(high):
+                    low, high = high, 2 * high
+            else:
+                low, high = (high / 2, high) if self._mostly_holds(high / 2) else (0.0, high / 2)
+        while low and high - low > PRECISION * high:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._mostly_holds(middle) else (low, middle)
+        return low
 
+    def confirmed(self, rate: float) -> float:
+        """The rate, lowered until most of its repeats hold; 0 where that never happens."""
+        for step in range(MAX_STEPS_DOWN + 1):
+            rate *= STEP_DOWN**step
+            if rate and self._repeats_hold(rate):
+                return rate
+        return 0.0
 
-def _majority(once: Callable[[], int]) -> bool:
-    """Whether two of at most three runs succeed: one may be spoiled by the machine."""
-    first, second = once(), once()
-    return bool(first and second) or (first != second and bool(once()))
+    def raised(self, rate: float) -> float:
+        """The rate, raised while repeats still hold: a disturbance may have ended the halving too low."""
+        while rate and self._repeats_hold(rate * STEP_UP):
+            rate *= STEP_UP
+        return rate
+
+    def _repeats_hold(self, rate: float) -> bool:
+        repeats = [self._run(rate, False) for _ in range(N_REPEATS)]
+        self.trials += repeats
+        holds = sum(keeps(self._promise, trial) for trial in repeats) > N_REPEATS // 2
+        if holds:
+            self.confirming = repeats
+        return holds
+
+    def _mostly_holds(self, rate: float) -> bool:
+        """Whether two of at most three runs hold: one may be spoiled by the machine."""
+        first, second = self._holds(rate), self._holds(rate)
+        return (first and second) or (first != second and self._holds(rate))
+
+    def _holds(self, rate: float) -> bool:
+        self.trials.append(self._run(rate, False))
+        return keeps(self._promise, self.trials[-1])
 
 
 def _spread(trials: list[Trial]) -> float:

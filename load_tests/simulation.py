@@ -1,8 +1,8 @@
 """Predicts an engine's latency and capacity from what one request, one batch and one row cost.
 
-A replica is one loop: it reads what has arrived, scores it together, answers, and looks again
-(DESIGN: greedy batching). The costs are measured in two short closed loops, one narrow and one
-wide, from the engine's own counters and the throughput seen from outside.
+A replica is one loop: it reads what has arrived, scores it together, answers, and looks again.
+The costs are measured in two short closed loops, one narrow and one wide, from the engine's own
+counters and the throughput seen from outside.
 """
 
 from dataclasses import dataclass

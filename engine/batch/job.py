@@ -36,6 +36,7 @@ class Result:
         manifest: What was published there.
         resumed: Units that an earlier driver had finished.
         attached: The output was there already; nothing was done.
+        done: Every unit's record, empty if nothing was done.
     """
 
     job: str
@@ -43,6 +44,7 @@ class Result:
     manifest: OutputManifest
     resumed: int
     attached: bool
+    done: tuple[Done, ...] = ()
 
     @property
     def record(self) -> JobRecord:
@@ -192,8 +194,10 @@ def _run(place: Output, model: Bundle, plan: Plan, settings: Batch, output: str,
         with show(store, plan):
             choose(settings, plan, model.manifest)(store, plan, left)
     if (finished := _published(place, plan, settings, output)) is None:
-        record, parts = _summary(model, plan, [_done(store, unit) for unit in plan.units])
-        return Result(plan.job, output, place.publish(record, parts, settings.mode), len(resumed), False)
+        done = tuple(_done(store, unit) for unit in plan.units)
+        record, parts = _summary(model, plan, done)
+        manifest = place.publish(record, parts, settings.mode)
+        return Result(plan.job, output, manifest, len(resumed), False, done)
     return finished
 
 

@@ -41,6 +41,7 @@ class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rows_bad: Rows that break a rule of a feature, whatever became of them.
         reasons: How many rows per reason, in words.
         seconds: Time it took.
+        finished: When it ended, seconds since 1970 by its machine's clock; for people only.
         runner: Who ran it.
     """
 
@@ -52,6 +53,7 @@ class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_bad: int
     reasons: dict[str, int]
     seconds: float
+    finished: float
     runner: str
 
 

@@ -18,7 +18,7 @@ from engine.batch.plan import InputFile, Options, PartitionType, Plan, fingerpri
 from engine.batch.where import columns_of, condition_of
 from engine.bundle import Bundle
 from engine.errors import InvalidConfig, InvalidTable
-from engine.prepare import Preparer
+from engine.prepare.preparer import Preparer
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _PARTITION_TYPES = {"int64": pa.int64(), "string": pa.string()}

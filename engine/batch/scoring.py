@@ -19,7 +19,7 @@ from engine.batch.isolation import rows_between
 from engine.batch.layout import PATH, REASON, ROW, score_name
 from engine.batch.reading import Piece
 from engine.errors import InvalidTable, JobChanged, ScoringFailed
-from engine.prepare import Columns
+from engine.prepare.preparer import Columns
 from engine.scorer import Scorer
 
 _loading = threading.Lock()

@@ -62,7 +62,8 @@ class UnitWriter:
         rows_out = sum(part.rows for part in parts if not part.path.startswith(QUARANTINE))
         done = Done(
             self._unit.index, self._attempt, parts, self._rows_in, rows_out, self._reasons.total(),
-            dict(self._reasons), round(time.monotonic() - self._started, 3), self._runner,
+            dict(self._reasons), round(time.monotonic() - self._started, 3),
+            round(time.time(), 3), self._runner,
         )  # fmt: skip
         first = self._store.put(f"done/{self._unit.name}.json", encode(done))
         if not first:

@@ -1,5 +1,6 @@
 """``tandem score``: Parquet in, Parquet with scores out."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -41,6 +42,9 @@ def score(
     restart: Annotated[
         bool, typer.Option("--restart", help="Give up what an unfinished job left here.")
     ] = False,
+    report: Annotated[
+        str, typer.Option(help="Write an HTML page about the job here, and JSON beside it.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, and score nothing.")
     ] = False,
@@ -59,6 +63,10 @@ def score(
         return
     result = jobs.score_files(bundle, input, output, settings=settings, job=job, restart=restart, show=shown)
     print(f"{result.record.rows_out:,} rows scored into {output}")
+    if report and result.done:
+        from engine.batch.report import write_report
+
+        write_report(result, Path(report))
 
 
 def _settings(**options: object) -> Batch:

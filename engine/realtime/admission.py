@@ -143,10 +143,7 @@ class Admission:
         if self.costs.cost_s(n_rows) <= self.slo_s * FULL_BATCH_SHARE:
             return True
         # Slow at times, because the machine is busy, not because of its rows.
-        return self.costs.typical_s(n_rows) <= self.slo_s * CERTAIN_SHARE = 0.9
-"""A request is admitted if it is answered within this share of its time: clients' clocks run earlier."""
-
-CHEAP_BATCH_SHARE
+        return self.costs.typical_s(n_rows) <= self.slo_s * CHEAP_BATCH_SHARE
 
     def refusal(
         self, n_rows: int, *, budget_s: float, small_rows: int, large_rows: int, rest_s: float

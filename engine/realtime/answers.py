@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from engine.errors import Refused, TandemError
+from engine.errors import Refused, TandemError, WrongMethod
 from engine.realtime.statuses import http_status
 
 Headers = list[tuple[bytes, bytes]]
@@ -39,6 +39,8 @@ def error_answer(error: TandemError) -> Answer:
     answer = json_answer({"error": sentence(error)}, http_status(error))
     if isinstance(error, Refused):
         answer.headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    if isinstance(error, WrongMethod):
+        answer.headers.append((b"allow", error.allowed.encode()))
     if answer.status == 415:
         answer.headers.append(ACCEPTED_ENCODINGS)
     return answer

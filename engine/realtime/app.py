@@ -6,11 +6,12 @@ door, and whatever goes wrong becomes a status and ``{"error": sentence}``.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from engine.config import Serve, Slo
-from engine.errors import InvalidRequest, NotFound, TandemError
+from engine.errors import InvalidRequest, NotFound, Overloaded, TandemError
 from engine.realtime.access_log import AccessLog
 from engine.realtime.answers import CLOSE, Answer, error_answer, json_answer
 from engine.realtime.body import Disconnected, Receive, read_body
@@ -26,6 +27,8 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 HTML = (b"content-type", b"text/html; charset=utf-8")
+BODIES_AT_ONCE = 16
+"""Bodies of the largest size that are read at the same time; short ones are not counted."""
 Scoring = tuple[ServedModel, str]
 """A model and the verb ``infer`` or ``score``."""
 
@@ -49,6 +52,7 @@ class ScoringApp:
         self, scorers: Mapping[str, Scores], settings: Serve, slos: Mapping[str, Slo] | None = None
     ) -> None:
         self.in_flight = 0
+        self._reading_bytes = 0
         self.draining = False
         self._settings = settings
         self._access_log = AccessLog() if settings.access_log else None
@@ -126,7 +130,7 @@ class ScoringApp:
     async def close(self) -> None:
         """End the models' threads and give back the counters."""
         for model in self._models.values():
-            model.lane.close()
+            model.batcher.close()
         self._counters.close()
 
     async def _answer(self, scope: Message, receive: Receive, arrived_s: float) -> Answer:
@@ -136,19 +140,32 @@ class ScoringApp:
                 return self._about(route)
             model = self.model(route.model, route.version)
             headers = dict(scope["headers"])
-            length, limit = headers.get(b"content-length"), self._settings.max_body_bytes
-            body = await read_body(receive, length, limit)
+            with self._room_for_body(headers.get(b"content-length")):
+                body = await read_body(receive, headers.get(b"content-length"), self.max_body_bytes)
         except TandemError as error:
             return error_answer(error)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         passage = Passage(model, arrived_s, future.set_result)
         try:
             self._pass(passage, route.verb, headers, body)
-            if model.lane.is_dear and not passage.done():
+            if model.batcher.is_dear and not passage.done():
                 await _unless_gone(future, receive)
             return await future
         finally:
             passage.cancel()
+
+    @contextmanager
+    def _room_for_body(self, length: bytes | None) -> Iterator[None]:
+        """Keep the memory of bodies that are read at the same time within bounds."""
+        known = length is not None and length.isdigit()
+        size = min(int(length or 0), self.max_body_bytes) if known else self.max_body_bytes
+        if self._reading_bytes + size > BODIES_AT_ONCE * self.max_body_bytes:
+            raise Overloaded(f"bodies of {self._reading_bytes} bytes are being read; try again later")
+        self._reading_bytes += size
+        try:
+            yield
+        finally:
+            self._reading_bytes -= size
 
     def _pass(self, passage: Passage, verb: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
         settings = self._settings

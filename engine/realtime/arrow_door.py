@@ -4,6 +4,7 @@ The columns are the model's features, read by the same rules as Parquet. A compr
 refused, because nothing bounds what it inflates to; ``Content-Encoding`` is there for that.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from engine.errors import InvalidRequest
-from engine.prepare_rows import Prepared
+from engine.prepare.rows import Prepared
 from engine.realtime.answers import Answer
+from engine.realtime.batcher import Result
 from engine.realtime.calls import Asked, Call
-from engine.realtime.lane import Result
 from engine.realtime.oip import too_many_rows
 from engine.realtime.served import Revision, explain
 
@@ -29,7 +30,7 @@ _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 
 def read(revision: Revision, call: Call) -> Asked:
     """The rows of a stream; raises ``InvalidRequest`` or ``InvalidTable``."""
-    X, bad = _block(revision, read_stream(call.body, call.max_rows))
+    X, bad = _block(revision, *read_stream(call.body, call.max_rows))
     return Asked(X, bad, call.timeout_s)
 
 
@@ -38,8 +39,8 @@ def write(revision: Revision, asked: Asked, result: Result) -> Answer:  # noqa: 
     return Answer(200, [_TYPE], _written(revision, result))
 
 
-def read_stream(body: bytes, max_rows: int) -> pa.Table:
-    """The table of an uncompressed IPC stream, validated, with at most ``max_rows`` rows."""
+def read_stream(body: bytes, max_rows: int) -> tuple[list[pa.RecordBatch], pa.Schema]:
+    """The batches of an uncompressed IPC stream, validated, with at most ``max_rows`` rows in all."""
     try:
         if any(_is_compressed(message.metadata.to_pybytes()) for message in _messages(body)):
             raise InvalidRequest(
@@ -54,9 +55,9 @@ def read_stream(body: bytes, max_rows: int) -> pa.Table:
                 raise too_many_rows(n_rows, max_rows)
             batch.validate(full=True)
             batches.append(batch)
-        return pa.Table.from_batches(batches, reader.schema)
     except (pa.ArrowException, OSError, struct.error, IndexError) as error:
         raise InvalidRequest(f"the body is no Arrow IPC stream: {error}") from error
+    return batches, reader.schema
 
 
 def _messages(body: bytes) -> Iterator[Any]:
@@ -95,12 +96,25 @@ def _followed(buffer: bytes, at: int) -> int:
     return at + int(offset)
 
 
-def _block(revision: Revision, table: pa.Table) -> Prepared:
-    columns = revision.preparer.table(table)
+def _block(revision: Revision, batches: list[pa.RecordBatch], schema: pa.Schema) -> Prepared:
+    if len(batches) == 1 and revision.is_numeric:
+        with contextlib.suppress(pa.ArrowException, LookupError, TypeError, InvalidRequest):
+            return _in_one_go(revision, batches[0])
+    columns = revision.preparer.table(pa.Table.from_batches(batches, schema))
     X = np.empty((columns.n_rows, len(columns.arrays)), revision.schema.dtype)
     for place, column in enumerate(columns.arrays):
         X[:, place] = column
     return X, columns.bad
+
+
+def _in_one_go(revision: Revision, batch: pa.RecordBatch) -> Prepared:
+    """The matrix of a batch with numeric columns only; raises for any other."""
+    if len(set(batch.schema.names)) != batch.num_columns:
+        raise KeyError("a name is there twice")
+    names = list(revision.datatypes)
+    chosen = batch if batch.schema.names == names else batch.select(names)
+    matrix = chosen.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+    return revision.preparer.matrix(matrix)
 
 
 def _written(revision: Revision, result: Result) -> bytes:

@@ -8,8 +8,8 @@ from engine.errors import UnsupportedMedia
 from engine.realtime import arrow_door, infer_door, score_door
 from engine.realtime.answers import Answer
 from engine.realtime.arrow_door import ARROW_STREAM
+from engine.realtime.batcher import Result
 from engine.realtime.calls import Asked, Call
-from engine.realtime.lane import Result
 from engine.realtime.served import Revision
 
 JSON_TYPES = frozenset(

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import InvalidRequest
+from engine.realtime.batcher import Result
 from engine.realtime.calls import Asked, budget_s
 from engine.realtime.grpc_messages import message
-from engine.realtime.lane import Result
 from engine.realtime.oip import REFUSED_PARAMETERS, Tensor, block_of, refuse_outputs
 from engine.realtime.served import Revision, explain
 from engine.realtime.tensors import DATATYPES, as_array, from_bytes

@@ -1,5 +1,6 @@
 """gRPC beside HTTP: the inference service, standard health and reflection, on a port of their own."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -108,9 +109,15 @@ class Service:
         except TandemError as error:
             status = http_status(error)
             raise
+        except asyncio.CancelledError:
+            status = 0
+            raise
         finally:
             self._app.in_flight -= 1
-            model.counters.request_ended("grpc", status)
+            if status:
+                model.counters.request_ended("grpc", status)
+            else:
+                model.counters.request_left()
         return response
 
     async def _infer(self, model: ServedModel, request: Any, context: Any) -> Any:

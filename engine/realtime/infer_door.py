@@ -7,8 +7,8 @@ import numpy as np
 
 from engine.errors import InvalidRequest
 from engine.realtime.answers import JSON, Answer, Headers
+from engine.realtime.batcher import Result
 from engine.realtime.calls import Asked, Call, budget_s
-from engine.realtime.lane import Result
 from engine.realtime.oip import (
     InferRequest,
     Tensor,

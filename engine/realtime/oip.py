@@ -11,8 +11,8 @@ from typing import Annotated
 import msgspec
 
 from engine.errors import BodyTooLarge, InvalidRequest
-from engine.prepare import Preparer
-from engine.prepare_rows import Prepared
+from engine.prepare.preparer import Preparer
+from engine.prepare.rows import Prepared
 from engine.realtime.tensors import DATATYPES, MALFORMED, Values, as_array, from_bytes, from_json
 
 Dimension = Annotated[int, msgspec.Meta(ge=0)]

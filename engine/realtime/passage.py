@@ -1,6 +1,6 @@
-"""One scoring request from head and body to its answer: in through a door, the lane, and out again.
+"""One scoring request from head and body to its answer: in through a door, the batcher, and out again.
 
-No coroutine: the lane calls back when there is a result. So a connection of our own server answers
+No coroutine: the batcher calls back when there is a result. So a connection of our own server answers
 without a task per request, and ASGI awaits the same thing.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 
 from engine.errors import Failed, TandemError
 from engine.realtime.answers import Answer, error_answer
+from engine.realtime.batcher import Result, Waiting
 from engine.realtime.body import deflate, inflate
 from engine.realtime.calls import Asked, Call, timeout_of
 from engine.realtime.doors import JSON, Door, door_for
-from engine.realtime.lane import Result, Waiting
 from engine.realtime.served import ServedModel, needs_no_model, server_timing, settled
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Passage:
     def begin(
         self, verb: str, headers: Mapping[bytes, bytes], body: bytes, *, max_body_bytes: int, max_rows: int
     ) -> None:
-        """Read the request and put its rows into the lane.
+        """Read the request and put its rows into the batcher.
 
         Args:
             verb: ``infer`` or ``score``.
@@ -66,7 +66,7 @@ class Passage:
             self._accept = headers.get(b"accept-encoding")
             timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
             if b'"timeout"' not in body:
-                self._model.lane.refuse_early(self._arrived_s + timeout_s - time.perf_counter())
+                self._model.batcher.refuse_early(self._arrived_s + timeout_s - time.perf_counter())
             call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
             self._ask(self._door.read(self._revision, call))
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
@@ -77,7 +77,7 @@ class Passage:
         return self._ended
 
     def set_result(self, result: Result) -> None:
-        """The lane has scored."""
+        """The batcher has scored."""
         try:
             answer = self._answer(settled(self._asked, result))
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
@@ -91,7 +91,8 @@ class Passage:
             log.error("a request to model '%s' failed", self._model.name, exc_info=error)
             error = Failed("a bug in the engine; its log has the details")
         answer = error_answer(error)
-        answer.headers.append(self._revision.header)
+        timing = server_timing(0.0, 0.0, time.perf_counter() - self._arrived_s)
+        answer.headers += (self._revision.header, timing)
         self._end(answer)
 
     def cancel(self) -> None:
@@ -101,7 +102,7 @@ class Passage:
         self._ended = True
         self._model.counters.request_left()
         if self._ticket is not None:
-            self._model.lane.cancel(self._ticket)
+            self._model.batcher.cancel(self._ticket)
 
     def _ask(self, asked: Asked) -> None:
         self._asked = asked
@@ -109,7 +110,7 @@ class Passage:
         if len(asked.bad) == len(asked.X):
             self.set_result(needs_no_model(self._revision, asked))
         else:
-            self._ticket = self._model.lane.submit(
+            self._ticket = self._model.batcher.submit(
                 self._revision.scorer, asked.X, self._arrived_s, asked.budget_s, self
             )
 

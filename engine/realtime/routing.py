@@ -72,4 +72,6 @@ def _parts(path: str) -> tuple[str, str, str, str]:
 def _check(method: str, expected: str, path: str) -> None:
     if method == expected or (method == "HEAD" and expected == "GET"):
         return
-    raise WrongMethod(f"expected {expected} {path}, got {method}")
+    error = WrongMethod(f"expected {expected} {path}, got {method}")
+    error.allowed = "GET, HEAD" if expected == "GET" else expected
+    raise error

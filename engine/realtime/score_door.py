@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from engine.errors import InvalidRequest
-from engine.prepare_rows import Prepared
+from engine.prepare.rows import Prepared
 from engine.realtime.answers import JSON, Answer
+from engine.realtime.batcher import Result
 from engine.realtime.calls import Asked, Call
-from engine.realtime.lane import Result
 from engine.realtime.oip import too_many_rows
 from engine.realtime.served import Revision
 from engine.realtime.tensors import MALFORMED

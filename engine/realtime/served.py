@@ -1,4 +1,4 @@
-"""A model as it is served: its scorer, its lane, its promise, and what its answers have in common."""
+"""A model as it is served: its scorer, its batcher, its promise, and what its answers have in common."""
 
 import asyncio
 import time
@@ -11,11 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.errors import BadRow, ScoringFailed
-from engine.prepare import Preparer
+from engine.prepare.preparer import Preparer
 from engine.realtime.admission import Admission
+from engine.realtime.batcher import Batcher, Result
 from engine.realtime.calls import Asked
 from engine.realtime.counters import ModelCounters
-from engine.realtime.lane import Lane, Result
 from engine.realtime.tensors import datatype_of
 from engine.schema import Schema
 
@@ -62,6 +62,7 @@ class Revision:
         self.output_dtype = np.dtype(self.output.type)
         self.output_datatype = "FP32" if self.output.type == "float32" else "FP64"
         self.datatypes = {feature.name: datatype_of(feature) for feature in self.schema.features}
+        self.is_numeric = "BYTES" not in self.datatypes.values()
         self.infer_head = b'{"model_name":%b,"model_version":%b,' % (_encode(name), _encode(self.id))
         self.infer_output = b'"outputs":[{"name":%b,"datatype":"%b","shape":' % (
             _encode(self.output.name),
@@ -79,7 +80,7 @@ class Revision:
 
 
 class ServedModel:
-    """A name, its current revision and its lane.
+    """A name, its current revision and its batcher.
 
     Args:
         name: The model's name.
@@ -96,19 +97,19 @@ class ServedModel:
         self.revision = Revision(name, scorer)
         self.slo_s = slo_s
         self.counters = counters
-        self.lane = Lane(Admission(slo_s, max_batch_rows), counters)
+        self.batcher = Batcher(Admission(slo_s, max_batch_rows), counters)
 
     def learn_costs(self, budget_s: float = 0.2) -> None:
         """Time batches of one row, two, four and so on, so that admission knows what it promises."""
         scorer, schema = self.revision.scorer, self.revision.schema
-        admission, ends_s = self.lane.admission, time.perf_counter() + budget_s
+        admission, ends_s = self.batcher.admission, time.perf_counter() + budget_s
         rows = 1
         while rows <= admission.most_rows and time.perf_counter() < ends_s:
             X = np.zeros((rows, len(schema.features)), schema.dtype)
             admission.observe(rows, min(_timed(scorer, X) for _ in range(4)))
             rows *= 2
         admission.settle()
-        self.lane.settle()
+        self.batcher.settle()
 
     def swap(self, scorer: Scores) -> None:
         """Serve another revision from the next request on; what waits is scored by the one it came for."""
@@ -130,11 +131,11 @@ class ServedModel:
         if len(asked.bad) == len(asked.X):
             return needs_no_model(revision, asked)
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        ticket = self.lane.submit(revision.scorer, asked.X, arrived_s, asked.budget_s, future)
+        ticket = self.batcher.submit(revision.scorer, asked.X, arrived_s, asked.budget_s, future)
         try:
             return settled(asked, await future)
         except asyncio.CancelledError:
-            self.lane.cancel(ticket)
+            self.batcher.cancel(ticket)
             raise
 
     def count(self, result: Result, times_s: tuple[float, float, float], budget_s: float) -> float:
@@ -164,7 +165,7 @@ def needs_no_model(revision: Revision, asked: Asked) -> Result:
 
 
 def settled(asked: Asked, result: Result) -> Result:
-    """A lane's result with the rows that were bad before; raises ``ScoringFailed`` where all failed."""
+    """A batcher's result with the rows that were bad before; raises ``ScoringFailed`` where all failed."""
     if not (result.bad or asked.bad):
         return result
     if len(result.bad) == len(asked.X) > 0:

@@ -13,14 +13,16 @@ from load_tests.contenders.contender import Batch, Contender
 def folded(model: dict[str, Any]) -> Contender:
     """Our kernel on a forest that the pipeline is folded into."""
     from engine.bundle import read_bundle
+    from engine.folding.forest import fold
+    from engine.folding.sklearn_pipeline import pipeline_of, raw_features
+    from engine.schema import Feature
     from kernels.choice import choose
-    from kernels.folded_forest import FoldedColumn, fold_forest
     from kernels.forest import Forest
 
     pipeline = pickled(model)
     forest = Forest.of_arrays(read_bundle(model["bundle"]).arrays("forest.npz"))
-    columns = [FoldedColumn(f, step_of(pipeline, f, forest.n_features)) for f in range(forest.n_features)]
-    kernel = choose(fold_forest(forest, columns, n_features=forest.n_features, dtype=np.float32), "float32")
+    features = [Feature(f.name, "float32", required=f.required) for f in raw_features(pipeline)]
+    kernel = choose(fold(forest, features, pipeline_of(pipeline, np.dtype(np.float64))), "float32")
 
     def prepare(X: Any) -> Batch:
         return np.ascontiguousarray(X), np.empty((len(X), 1))
@@ -30,19 +32,6 @@ def folded(model: dict[str, Any]) -> Contender:
         return batch[1]
 
     return Contender("", prepare, score, about=f"pipeline folded, {kernel.name}")
-
-
-def step_of(pipeline: Any, feature: int, n_features: int) -> Callable[[Any], Any]:
-    """What the pipeline does to one feature: the pipeline itself, given rows that are 0 elsewhere."""
-    import sklearn
-
-    def transform(raw: Any) -> Any:
-        X = np.zeros((len(raw), n_features), raw.dtype)
-        X[:, feature] = raw
-        with sklearn.config_context(assume_finite=True):
-            return pipeline.transform(X)[:, feature]
-
-    return transform
 
 
 def separate(model: dict[str, Any]) -> Contender:

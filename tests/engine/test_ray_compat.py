@@ -1,7 +1,10 @@
 """Canaries: each fails when Ray changes what ``engine.ray_compat`` builds on. And the fallbacks."""
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,22 +18,54 @@ def test_ray_reads_every_flag_we_set():
     import ray.serve._private.constants as serve
 
     read = "".join(Path(module.__file__).read_text() for module in (usage, accelerator, serve))
-    flags = ray_compat.environment("/tmp/x").keys() - {"RAY_worker_niceness"}  # C++ reads that one, see below
-    assert {flag for flag in flags if flag not in read} == set()
+    flags = ray_compat.flags() | ray_compat.private_flags("/tmp/x")
+    elsewhere = {"RAY_worker_niceness", ray_compat.DIRECTORY}  # read by C++, see below; and by us
+    assert {flag for flag in flags if flag not in read} == elsewhere
 
 
 def test_side_ports_are_free_distinct_and_none_of_tritons():
-    flags = ray_compat.environment("/tmp/x")
+    flags = ray_compat.private_flags("/tmp/x")
     ports = {int(flags[name]) for name in ray_compat.SIDE_PORTS}
     assert len(ports) == len(ray_compat.SIDE_PORTS)
     assert ports.isdisjoint({8000, 8001, 8002, 8500, 9500})
 
 
-def test_what_the_user_has_set_stays(monkeypatch):
-    monkeypatch.delenv(ray_compat.DIRECTORY, raising=False)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
-    ray_compat.prepare()
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+def environment_after(prepare: str, **before: str) -> dict[str, str]:
+    """The environment of a new process that has called ``prepare``, and before that was ``before``."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TANDEM_"))}
+    code = f"import json, os; from engine import ray_compat; {prepare}; print(json.dumps(dict(os.environ)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=clean | before, check=True, capture_output=True, text=True)
+    environment: dict[str, str] = json.loads(done.stdout)
+    return environment
+
+
+def test_what_the_user_has_set_stays():
+    port = "RAY_SERVE_HAPROXY_STATS_PORT"
+    after = environment_after("ray_compat.prepare()", **{"RAY_worker_niceness": "7", port: "8404"})
+    assert (after["RAY_worker_niceness"], after[port]) == ("7", "8404")
+    assert after["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
+
+
+def test_an_engine_started_by_another_shares_none_of_its_files():
+    parent = environment_after("ray_compat.prepare()")
+    child = environment_after("ray_compat.prepare()", **parent)
+    assert child[ray_compat.DIRECTORY] != parent[ray_compat.DIRECTORY]
+    assert child["RAY_SERVE_HAPROXY_SOCKET_PATH"].startswith(child[ray_compat.DIRECTORY])
+
+
+def test_a_process_that_joins_its_parents_cluster_keeps_the_parents_flags():
+    parent = environment_after("ray_compat.prepare()")
+    child = environment_after("ray_compat.prepare('127.0.0.1:6379')", **parent)
+    assert child[ray_compat.DIRECTORY] == parent[ray_compat.DIRECTORY]
+
+
+@pytest.mark.parametrize(
+    ("address", "closed"), [("None", True), ("'127.0.0.1:6379'", True), ("'ray.example:6379'", False)]
+)
+def test_only_a_cluster_of_this_machine_is_closed_to_the_network(address, closed):
+    after = environment_after(f"ray_compat.prepare({address})")
+    assert (after.get(ray_compat.LOOPBACK_FLAG) == "0") is closed
 
 
 def test_ray_accepts_what_the_hook_returns():
@@ -43,12 +78,12 @@ def test_ray_accepts_what_the_hook_returns():
 
 def test_without_the_hooks_ray_version_the_ingress_is_a_plain_serve_app(monkeypatch):
     monkeypatch.setattr(ray_compat, "SUPPORTED", "1.0.")
-    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in ray_compat.environment("/tmp/x")
+    assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" not in ray_compat.flags()
 
 
 def test_without_haproxy_serves_own_proxy_is_left_on(monkeypatch):
     monkeypatch.setattr(ray_compat, "has_haproxy", lambda: False)
-    assert "RAY_SERVE_ENABLE_HA_PROXY" not in ray_compat.environment("/tmp/x")
+    assert "RAY_SERVE_ENABLE_HA_PROXY" not in ray_compat.flags()
 
 
 def test_the_code_version_is_ours():

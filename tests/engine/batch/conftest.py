@@ -17,6 +17,7 @@ from engine.batch.runners import choose
 from engine.bundle import Link, Manifest, Provenance, npz, read_bundle, write_bundle
 from engine.config import Batch
 from engine.schema import Feature, Output, Schema
+from tests.engine.batch.deadly import make_deadly_bundle
 
 CARRIERS = ("AA", "DL", "UA")
 COEF = (2.0, -3.0, 100.0)
@@ -26,6 +27,12 @@ COEF = (2.0, -3.0, 100.0)
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The bundle of ``make_bundle``."""
     return make_bundle(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def deadly_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundle of ``make_deadly_bundle``."""
+    return make_deadly_bundle(tmp_path_factory.mktemp("deadly"))
 
 
 def make_bundle(directory: Path) -> str:

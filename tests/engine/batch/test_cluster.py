@@ -11,6 +11,7 @@ from engine.batch.job import score_files
 from engine.config import Batch
 from engine.errors import InvalidTable
 from tests.engine.batch.conftest import begin, expected, hidden, read, rows, write
+from tests.engine.batch.deadly import deadly, numbers
 from tests.engine.batch.test_bad_rows import GOOD, spoilt
 from tests.engine.batch.test_job import with_bad_amount
 
@@ -71,3 +72,16 @@ def test_either_runner_resumes_the_job_of_the_other(
     result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=options)
     assert result.resumed == 3
     assert read(tmp_path / "out").to_pydict() == {"id": list(range(400)), "score": expected(range(400))}
+
+
+@deadly
+@pytest.mark.slow
+def test_a_row_that_kills_rays_workers_is_set_aside_and_the_rest_is_scored(
+    deadly_bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", numbers(), row_group_rows=8)
+    write(data / "b.parquet", numbers(6), row_group_rows=8)
+    options = Batch(runner="ray", keep=("id",), unit_rows=8, on_bad_row="quarantine")
+    result = score_files(deadly_bundle, [str(data)], str(tmp_path / "out"), settings=options)
+    assert read(tmp_path / "out")["y"].to_pylist() == [100.0] * 15
+    assert result.record.reasons == {"kills the process that scores it": 1}

@@ -1,22 +1,18 @@
-import platform
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from engine.batch.isolation import find_killers, rows_between, set_apart
 from engine.batch.job import score_files
 from engine.batch.reading import Piece
-from engine.bundle import Link, Manifest, Provenance, write_bundle
 from engine.config import Batch
 from engine.errors import InvalidTable
-from engine.schema import Feature, Output, Schema
 from tests.engine.batch.conftest import read, write
+from tests.engine.batch.deadly import deadly, numbers
 
 PIECES = [(Piece("a", 0, 3), pa.table({"x": [0, 1, 2]})), (Piece("b", 10, 2), pa.table({"x": [3, 4]}))]
 
@@ -50,43 +46,6 @@ def test_killers_are_set_apart_and_no_row_is_lost(offsets: set[int]) -> None:
     assert [x for _, table, _ in parts for x in table["x"].to_pylist()] == [0, 1, 2, 3, 4]
     assert {x for _, table, kills in parts if kills for x in table["x"].to_pylist()} == offsets
     assert all(piece.rows == table.num_rows for piece, table, _ in parts)
-
-
-@pytest.fixture(scope="module")
-def deadly_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A graph that answers x; where x is 13 it divides so that the processor kills it."""
-    nodes = [
-        helper.make_node("Cast", ["x"], ["whole"], to=TensorProto.INT64),
-        helper.make_node("Sub", ["whole", "fourteen"], ["distance"]),
-        helper.make_node("Div", ["least", "distance"], ["inverse"]),
-        helper.make_node("Cast", ["inverse"], ["floating"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["floating", "zero"], ["nothing"]),
-        helper.make_node("Add", ["x", "nothing"], ["y"]),
-    ]
-    constants = [
-        helper.make_tensor("fourteen", TensorProto.INT64, [1], [14]),
-        helper.make_tensor("least", TensorProto.INT64, [1], [-(2**63)]),
-        helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
-    ]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
-    graph = helper.make_graph(nodes, "deadly", [x], [y], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    schema = Schema((Feature("x", "float32"),), "float32", Output("y", "float32"))
-    manifest = Manifest("deadly", "onnx", schema, Link(), Provenance("onnx"))
-    files = {"model.onnx": model.SerializeToString()}
-    return str(write_bundle(manifest, files, tmp_path_factory.mktemp("deadly")))
-
-
-def numbers(*odd: int, value: float = 13) -> pa.Table:
-    """Eight rows of 100, but 13 (which kills) or another value at the rows given."""
-    values = np.full(8, 100, np.float32)
-    values[list(odd)] = value
-    return pa.table({"id": range(8), "x": values})
-
-
-X86 = platform.machine() in {"x86_64", "AMD64"}
-deadly = pytest.mark.skipif(not X86, reason="other processors divide so without dying of it")
 
 
 @deadly

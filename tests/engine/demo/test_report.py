@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from engine.cli.app import app
 from engine.demo.outcome import BatchScores, Lane, Outcome
-from engine.demo.report import print_outcome, write_report
+from engine.demo.report import COMMANDS, print_outcome, write_report
 from load_tests.recording import Recording
 from load_tests.result import Load, LoadResult, summarise
 
@@ -60,3 +62,11 @@ def test_the_terminal_shows_the_same_numbers(capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert re.search(r"differing scores\s+0\s+of 1,500", text)
     assert re.search(r"load\s+100 requests/s", text)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("tandem ")])
+def test_a_command_to_try_next_has_its_verb_and_options(line: str) -> None:
+    words = line.split()
+    verb = typer.main.get_command(app).commands[words[1]]
+    known = {option for parameter in verb.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known

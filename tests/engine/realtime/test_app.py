@@ -209,7 +209,8 @@ def test_an_unknown_path_is_not_found(lane: Lane) -> None:
 
 
 def test_a_wrong_method_is_said(lane: Lane) -> None:
-    assert lane.ask("GET", "/v2/models/numeric/infer").status == 405
+    reply = lane.ask("GET", "/v2/models/numeric/infer")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
 
 
 def test_head_has_no_body(lane: Lane) -> None:
@@ -302,6 +303,6 @@ def test_metrics_count_what_was_asked(lane: Lane) -> None:
     assert count() == before + 2
 
 
-def test_an_error_quotes_no_more_than_a_line_of_the_request(engine: Engine) -> None:
-    reply = engine.ask("POST", "/v2/models/numeric/infer", infer(tensor("x" * 50_000, "FP32", [1])))
+def test_an_error_quotes_no_more_than_a_line_of_the_request(lane: Lane) -> None:
+    reply = lane.ask("POST", "/v2/models/numeric/infer", infer(tensor("x" * 50_000, "FP32", [1])))
     assert (reply.status, len(reply.json["error"]) < 1100) == (400, True)

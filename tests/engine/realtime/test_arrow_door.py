@@ -94,3 +94,28 @@ def test_a_run_of_two_thousand_million_rows_is_refused_by_its_count(lane: Lane) 
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([2**31 - 1], pa.int32()), pa.array([1.0]))
     reply = post(lane, stream(pa.table({"distance": runs})))
     assert reply.status == 413
+
+
+NUMBERS = {"f0": [1.0, 0.5], "f1": [2.0, None], "f2": [3.0, 0.0], "f3": [4.0, 1.0]}
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.float16(), pa.int8(), pa.int64()])
+@pytest.mark.parametrize("order", [["f0", "f1", "f2", "f3"], ["f3", "f0", "f2", "x", "f1"]])
+def test_numbers_of_any_type_in_any_order_are_the_same_rows(
+    lane: Lane, kind: pa.DataType, order: list[str]
+) -> None:
+    columns = NUMBERS | {"x": ["y", None]}
+    values = {name: pa.array(columns[name]) for name in order}
+    table = pa.table({name: v if name == "x" else v.cast(kind, safe=False) for name, v in values.items()})
+    body = stream(table)
+    reply = lane.ask("POST", "/v1/models/numeric/score", body, {"Content-Type": STREAM})
+    scores = pa.ipc.open_stream(reply.body).read_all()["score"].to_pylist()
+    assert scores[0] == 30.0
+
+
+def test_a_column_twice_or_of_a_wrong_type_is_named(lane: Lane) -> None:
+    twice = pa.Table.from_arrays([pa.array([1.0])] * 5, names=["f0", "f1", "f2", "f3", "f3"])
+    text = pa.table({"f0": ["x"], "f1": [1.0], "f2": [1.0], "f3": [1.0]})
+    for table, name in ((twice, "f3"), (text, "f0")):
+        reply = lane.ask("POST", "/v1/models/numeric/score", stream(table), {"Content-Type": STREAM})
+        assert (reply.status, name in reply.json["error"]) == (400, True)

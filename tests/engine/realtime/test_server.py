@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from engine.config import Serve, Slo
-from engine.realtime.app import ScoringApp
+from engine.realtime.app import BODIES_AT_ONCE, ScoringApp
 from engine.realtime.connection import MAX_HEAD_BYTES, READ_TIMEOUT_S
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
@@ -169,3 +169,17 @@ def test_a_body_over_a_small_limit_is_refused_on_the_short_way_too(scorers: Mapp
     for engine in start(lambda: ScoringApp(scorers, settings), settings):
         reply = engine.ask("POST", "/v1/models/numeric/score", b" " * 1025)
         assert (reply.status, list(reply.json)) == (413, ["error"])
+
+
+def test_bodies_that_are_read_at_the_same_time_have_a_bound(scorers: Mapping[str, Scorer]) -> None:
+    settings = Serve(slo=Slo(10_000), max_body_bytes=200_000, drain_s=1.0)
+    head = b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        with ExitStack() as stack:
+            address = ("127.0.0.1", engine.port)
+            for _ in range(BODIES_AT_ONCE):
+                stack.enter_context(socket.create_connection(address, timeout=10)).sendall(head)
+            while engine.app.in_flight < BODIES_AT_ONCE:
+                pass
+            assert exchange(engine, head, 1)[0][0] == 429
+            assert engine.ask("POST", "/v1/models/numeric/score", BODY.encode()).status == 200

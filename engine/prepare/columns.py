@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.errors import InvalidTable
-from engine.prepare_buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, rounded, values_of
-from engine.prepare_categories import CategoryReader
-from engine.prepare_rules import INTEGER_TYPES, BadValue, Rule, bounds, holds_strings
+from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, rounded, values_of
+from engine.prepare.categories import CategoryReader
+from engine.prepare.rules import INTEGER_TYPES, BadValue, Rule, bounds, holds_strings
 from engine.schema import Feature
 from kernels.columns import count_odd
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DeadlineExceeded, Overloaded
 from engine.realtime.admission import Admission
-from engine.realtime.lane import INLINE_S, Lane, Result, Waiting
+from engine.realtime.batcher import INLINE_S, Batcher, Result, Waiting
 
 Block = NDArray[Any]
 
@@ -36,7 +36,7 @@ class Sums:
 
 
 class Tally:
-    """Counts what a lane reports."""
+    """Counts what a batcher reports."""
 
     def __init__(self) -> None:
         self.shed: list[str] = []
@@ -50,14 +50,14 @@ class Tally:
 
 
 class Bench:
-    """A lane with a cheap model, or with one that is believed to be dear."""
+    """A batcher with a cheap model, or with one that is believed to be dear."""
 
     def __init__(self, *, dear: bool = False, slo_s: float = 60.0, max_rows: int = 64) -> None:
         self.tally, self.model = Tally(), Sums()
         admission = Admission(slo_s, max_rows)
         if dear:
             admission.observe(1, 10 * INLINE_S)
-        self.lane = Lane(admission, self.tally)
+        self.batcher = Batcher(admission, self.tally)
 
     async def score(self, X: Block, budget_s: float = 60.0) -> Result:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -65,11 +65,11 @@ class Bench:
         try:
             return await future
         except asyncio.CancelledError:
-            self.lane.cancel(ticket)
+            self.batcher.cancel(ticket)
             raise
 
     def submit(self, X: Block, budget_s: float, waiter: "asyncio.Future[Result]") -> Waiting:
-        return self.lane.submit(self.model, X, time.perf_counter(), budget_s, waiter)
+        return self.batcher.submit(self.model, X, time.perf_counter(), budget_s, waiter)
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -104,7 +104,7 @@ def test_a_dear_model_runs_in_a_thread_and_the_next_batch_grows_meanwhile() -> N
         await asyncio.gather(first, *others)
         assert bench.model.batches == [1, 5]
         assert threading.get_ident() not in bench.model.threads
-        bench.lane.close()
+        bench.batcher.close()
 
     run(scenario)
 
@@ -151,7 +151,7 @@ def test_a_cancelled_request_is_not_scored_and_its_neighbours_are() -> None:
         await asyncio.gather(first, stays)
         assert bench.model.batches == [1, 1]
         assert bench.tally.shed == ["cancelled"]
-        bench.lane.close()
+        bench.batcher.close()
 
     run(scenario)
 
@@ -178,6 +178,30 @@ def test_a_request_that_would_be_late_is_refused_at_once() -> None:
         bench.model.gate.set()
         await first
         assert bench.tally.shed == ["overloaded"]
-        bench.lane.close()
+        bench.batcher.close()
+
+    run(scenario)
+
+
+class Clumsy:
+    """A waiter that fails at what it is told."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Result, /) -> None:
+        raise OSError("the socket is gone")
+
+    def set_exception(self, error: Exception, /) -> None:
+        raise OSError("the socket is gone")
+
+
+def test_a_waiter_that_fails_does_not_stop_the_batcher() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.batcher.submit(bench.model, block(1), time.perf_counter(), -1.0, Clumsy())
+        bench.batcher.submit(bench.model, block(1), time.perf_counter(), 60.0, Clumsy())
+        assert (await bench.score(block(2))).scores.tolist() == [[4.0]]
+        assert (await bench.score(block(3))).scores.tolist() == [[6.0]]
 
     run(scenario)

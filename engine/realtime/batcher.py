@@ -1,4 +1,4 @@
-"""The lane of one model: rows in, scores out, greedily batched.
+"""The batcher of one model: rows in, scores out, greedily batched.
 
 The shell around ``queueing`` and ``admission``: it holds the futures, calls the model on the loop or
 in a thread, and wakes whoever waits. When the model is free it takes what is queued, at once; what
@@ -28,11 +28,11 @@ INLINE_S = 0.0005
 """A batch that takes less, typically, runs on the loop: a thread and back is a fifth of it."""
 
 MAX_WAITING_BYTES = 256 << 20
-"""More rows never wait in a lane, whatever the promise."""
+"""More rows never wait in a batcher, whatever the promise."""
 
 
 class Rows(Protocol):
-    """What a lane needs of a model."""
+    """What a batcher needs of a model."""
 
     def score_rows(self, X: Any) -> Any:
         """Scores ``[n, K]`` of a prepared block ``[n, F]``."""
@@ -82,7 +82,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 class Observer(Protocol):
-    """Who counts what a lane does."""
+    """Who counts what a batcher does."""
 
     def batch_scored(self, n_rows: int, cost_s: float) -> None:
         """One call of the model is over."""
@@ -91,11 +91,11 @@ class Observer(Protocol):
         """A request was not scored: ``overloaded``, ``expired`` or ``cancelled``."""
 
 
-class Lane:
+class Batcher:
     """The queue and the executor of one model.
 
     Args:
-        admission: The policy; it learns from the lane's batches.
+        admission: The policy; it learns from the batcher's batches.
         observer: Counts.
         clock: Monotonic seconds.
 
@@ -127,7 +127,7 @@ class Lane:
         Args:
             model: Scores it.
             X: Prepared rows; not copied.
-            arrived_s: When the request came, by the lane's clock.
+            arrived_s: When the request came, by the batcher's clock.
             budget_s: How long after that an answer is worth something.
             waiter: Is told.
         """
@@ -211,7 +211,7 @@ class Lane:
             self._loop.call_soon_threadsafe(self._drop, batch)
 
     def _take(self) -> Batch[Waiting]:
-        """The next batch, under the lock; an empty one leaves the lane idle."""
+        """The next batch, under the lock; an empty one leaves the batcher idle."""
         now_s = self._clock()
         batch = self.queue.take(now_s)
         if batch.slices:
@@ -253,9 +253,9 @@ class Lane:
                     for row, reason in outcome.failed.items()
                     if at <= row < stop
                 }
-            if part.stop == ticket.n_rows and not ticket.waiter.done():
+            if part.stop == ticket.n_rows:
                 queue_s = ticket.started_s - ticket.queued_s
-                ticket.waiter.set_result(Result(ticket.scores, ticket.failed, queue_s, ticket.score_s))  # type: ignore[arg-type]
+                _tell(ticket, Result(ticket.scores, ticket.failed, queue_s, ticket.score_s))  # type: ignore[arg-type]
             at = stop
         if batch.expired:
             self._drop(batch)
@@ -264,13 +264,23 @@ class Lane:
     def _drop(self, batch: Batch[Waiting]) -> None:
         for ticket in batch.expired:
             self._observer.request_shed("expired")
-            if not ticket.waiter.done():
-                waited_s = ticket.deadline_s - ticket.arrived_s
-                ticket.waiter.set_exception(
-                    DeadlineExceeded(
-                        f"the deadline passed, {waited_s:.3g} s after arrival, before a score was there"
-                    )
-                )
+            waited_s = ticket.deadline_s - ticket.arrived_s
+            late = f"the deadline passed, {waited_s:.3g} s after arrival, before a score was there"
+            _tell(ticket, DeadlineExceeded(late))
+
+
+def _tell(ticket: Waiting, outcome: Result | DeadlineExceeded) -> None:
+    """Tell the waiter; whatever it does then must not reach its neighbours."""
+    waiter = ticket.waiter
+    if waiter.done():
+        return
+    try:
+        if isinstance(outcome, Result):
+            waiter.set_result(outcome)
+        else:
+            waiter.set_exception(outcome)
+    except Exception:
+        log.exception("a result could not be delivered")
 
 
 def _joined(batch: Batch[Waiting]) -> Block:

@@ -9,9 +9,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.prepare import Columns, Preparer
+from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Feature
-from tests.engine.drawn_tables import Drawn, drawn
+from tests.engine.prepare.drawn_tables import Drawn, drawn
 
 many = settings(max_examples=100, deadline=None)
 

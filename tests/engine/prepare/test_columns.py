@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from engine.errors import InvalidTable
-from engine.prepare import Preparer
+from engine.prepare.preparer import Preparer
 from engine.schema import Feature, FeatureType, Schema
 
 

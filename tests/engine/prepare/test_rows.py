@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidRequest
-from engine.prepare import FEW_ROWS, Preparer
+from engine.prepare.preparer import FEW_ROWS, Preparer
 from engine.schema import Feature, Schema
 
 FLIGHT = Schema(

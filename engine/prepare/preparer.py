@@ -15,11 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.errors import InvalidRequest, InvalidTable
-from engine.prepare_buffers import Chunk, Floats
-from engine.prepare_columns import ColumnReader, check_type, expected
-from engine.prepare_rows import Prepared, RowReader, row_type
-from engine.prepare_rules import Rule, holds_strings
-from engine.prepare_samples import samples
+from engine.prepare.buffers import Chunk, Floats
+from engine.prepare.columns import ColumnReader, check_type, expected
+from engine.prepare.rows import Prepared, RowReader, row_type
+from engine.prepare.rules import Rule, holds_strings
+from engine.prepare.samples import samples
 from engine.schema import Feature, Schema
 
 FEW_ROWS = 24

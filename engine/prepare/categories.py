@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.prepare_buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, values_of, view_of
-from engine.prepare_rules import Rule
+from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, values_of, view_of
+from engine.prepare.rules import Rule
 from engine.schema import Feature
 from kernels.category_lookup import CategoryTable, find_integers, find_strings
 from kernels.columns import look_up

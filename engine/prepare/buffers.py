@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.prepare_rules import INTEGER_TYPES
+from engine.prepare.rules import INTEGER_TYPES
 from engine.schema import Feature
 from kernels.bitmaps import blank_invalid
 

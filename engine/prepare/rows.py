@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.prepare_buffers import Floats
-from engine.prepare_rules import INTEGER_TYPES, MISSING, BadValue, Rule, in_words
+from engine.prepare.buffers import Floats
+from engine.prepare.rules import INTEGER_TYPES, MISSING, BadValue, Rule, in_words
 from engine.schema import Feature, Schema
 
 Pick = Callable[[Any], tuple[Any, ...]]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from engine.prepare_rules import BadValue, Rule
+from engine.prepare.rules import BadValue, Rule
 from engine.schema import Feature
 
 AIRLINES = ("AA", "UA")

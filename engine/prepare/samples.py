@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from engine.prepare_buffers import Chunk
-from engine.prepare_rules import holds_strings
+from engine.prepare.buffers import Chunk
+from engine.prepare.rules import holds_strings
 from engine.schema import Feature, Schema
 
 VARIANTS = (

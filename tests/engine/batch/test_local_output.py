@@ -1,0 +1,81 @@
+"""The pieces of the commit protocol on a local disk."""
+
+import resource
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.batch.job import score_files
+from engine.batch.local_output import LocalJobStore, LocalOutput, move_into_place
+from engine.config import Batch
+from engine.errors import StorageFailed
+from tests.engine.batch.conftest import read, rows, write
+
+
+def test_of_many_that_create_a_record_one_wins_and_its_content_is_whole(tmp_path: Path) -> None:
+    store = LocalJobStore(str(tmp_path))
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: store.put("done/0.json", str(i).encode() * 1000), range(32)))
+    assert won.count(True) == 1
+    assert store.read("done/0.json") == str(won.index(True)).encode() * 1000
+    assert store.names("done") == ["0.json"]
+
+
+def test_a_record_that_is_not_there_reads_as_none(tmp_path: Path) -> None:
+    store = LocalJobStore(str(tmp_path))
+    assert store.read("done/0.json") is None
+    assert store.names("done") == []
+
+
+def test_a_directory_moves_to_an_empty_place_and_is_exchanged_with_a_full_one(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    move_into_place(tmp_path / "first", tmp_path / "out")
+    move_into_place(tmp_path / "second", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["second"]
+    assert [path.name for path in (tmp_path / "second").iterdir()] == ["first"]
+
+
+def test_a_job_is_held_by_one_driver_at_a_time(tmp_path: Path) -> None:
+    output = LocalOutput(str(tmp_path / "out"))
+    with output.alone("job", wait=False) as first, output.alone("job", wait=False) as second:
+        assert (first, second) == (True, False)
+    with output.alone("job", wait=False) as third:
+        assert third
+
+
+FULL_DISK = """
+import resource, sys
+from engine.batch.job import score_files
+from engine.config import Batch
+from engine.errors import StorageFailed
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    score_files(sys.argv[1], [sys.argv[2]], sys.argv[3], settings=Batch(keep=("id",), unit_rows=5000))
+except StorageFailed as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no way to limit what a process writes")
+def test_a_full_disk_is_said_and_the_job_resumes_when_there_is_room(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 10_000), row_group_rows=5000)
+    command = [sys.executable, "-c", FULL_DISK, bundle, str(data), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the job resumes when it is called again" in done.stdout
+    assert not (tmp_path / "out").exists()
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(keep=("id",), unit_rows=5000))
+    assert read(tmp_path / "out")["id"].to_pylist() == list(range(10_000))
+
+
+def test_a_place_that_cannot_be_written_is_named(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(StorageFailed, match="file"):
+        score_files(bundle, [str(data)], str(tmp_path / "file" / "out"))
