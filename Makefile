@@ -36,7 +36,11 @@ bench-kernels: .venv/installed  ## Kernels against other libraries, one core, in
 bench-batch: .venv/installed  ## Scoring of Parquet against stock Ray Data and hand-written pipelines
 	$(BIN)/python -m load_tests.batch
 
-bench-realtime: .venv/installed  ## The endpoint against other servers
+bench-realtime: .venv/installed  ## The endpoint's lanes against Triton, MLServer and Ray Serve
+	$(BIN)/python -m load_tests.peers --only tandem tandem-ingress tandem-local triton mlserver ray-serve \
+	    ray-serve-haproxy
+
+bench-peers: .venv/installed  ## The same with every peer there is, BentoML and LitServe too
 	$(BIN)/python -m load_tests.peers
 
 chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table

@@ -87,6 +87,8 @@ def _role(process: psutil.Process) -> str:
 def _look(process: psutil.Process, role: str) -> Look | None:
     try:
         with process.oneshot():
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
             rss = int(process.memory_info().rss)
             return Look(process.pid, role, rss, process.num_fds(), process.num_threads())
     except psutil.Error:

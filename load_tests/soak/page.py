@@ -24,11 +24,10 @@ Plot = Callable[[Axes, Soak], None]
 def write_soak_page(report: Report, path: Path) -> Path:
     """Write the page of a soak; returns ``path``."""
     soak = report.soak
-    failed = [check for check in report.checks if not check.holds]
     values: dict[str, object] = {
         "title": "Soak test",
         "kicker": f"Tandem · soak test · {datetime.datetime.now().astimezone():%-d %B %Y, %H:%M}",
-        "headline": f"Failed: {', '.join(check.name for check in failed)}." if failed else "Everything held.",
+        "headline": _headline(report),
         "lead": describe(soak),
         "facts": _facts(soak),
         "checks": report.checks,
@@ -39,6 +38,13 @@ def write_soak_page(report: Report, path: Path) -> Path:
         "machine": machine(PACKAGES),
     }
     return write_page(path, "load_tests.soak", "soak.html", values)
+
+
+def _headline(report: Report) -> str:
+    failed = [check.name for check in report.checks if not check.holds]
+    if len(failed) > 1:
+        return f"{len(failed)} of {len(report.checks)} checks failed."
+    return f"Failed: {failed[0]}." if failed else "Everything held."
 
 
 def describe(soak: Soak) -> str:

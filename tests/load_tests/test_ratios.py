@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InvalidConfig, NotFound
-from load_tests.check import BASELINE, QUICK, benchmark_of, main
+from load_tests.check import BASELINE, QUICK, benchmark_of, faults_of, main
 from load_tests.ratios import (
     LEAST_NOISE,
     MOST_NOISE,
@@ -91,6 +91,21 @@ def test_a_baseline_that_cannot_be_read_says_how_to_get_one(tmp_path: Path) -> N
     (tmp_path / "bad.json").write_text('{"machine": {}, "ratios": {}, "seconds": 3}')
     with pytest.raises(InvalidConfig, match="seconds"):
         read_baseline(tmp_path / "bad.json")
+
+
+def test_what_fell_or_is_gone_is_a_fault_but_not_a_library_that_is_not_set_up() -> None:
+    before = Ratio(10.0, 0.1, 3)
+    names = (
+        "kernels: lleaves / tandem",
+        "batch: a / b, rows/s",
+        "endpoint: c / d, p50",
+        "endpoint: e / f, p50",
+    )
+    findings = compare(dict.fromkeys(names, before), {names[2]: [5.0], names[3]: [10.0]})
+    assert faults_of(findings) == [
+        f"could not be measured: {names[1]}",
+        f"fell by more than its noise: {names[2]}",
+    ]
 
 
 def test_without_a_baseline_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
