@@ -15,7 +15,7 @@ from engine.config import Jobs
 from engine.jobs.client import JobClient
 from engine.jobs.service import job_service
 
-N_ROWS = 60_000
+N_ROWS = 90_000
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(6)
     columns = {"id": np.arange(N_ROWS), **{name: random.normal(size=N_ROWS) for name in "abc"}}
     path = tmp_path_factory.mktemp("rows") / "rows.parquet"
-    pq.write_table(pa.table(columns), path, row_group_size=1000)
+    pq.write_table(pa.table(columns), path, row_group_size=200)
     return path
 
 

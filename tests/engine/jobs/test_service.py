@@ -20,7 +20,7 @@ from engine.jobs.job import JobRequest, Status
 from .conftest import N_ROWS
 
 Service = Callable[..., AbstractContextManager[JobClient]]
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 def until(client: JobClient, job: str, reached: Callable[[Status], bool]) -> Status:
@@ -38,7 +38,7 @@ def finished(status: Status) -> bool:
 
 def slow(bundle: Path, rows: Path, output: Path) -> JobRequest:
     """A job of many units, so that it can be caught in the middle."""
-    settings = Batch(runner="local", unit_rows=1000, keep=("id",), threads=1)
+    settings = Batch(runner="local", unit_rows=200, keep=("id",), threads=1)
     return JobRequest(str(bundle), (str(rows),), str(output), settings)
 
 
