@@ -18,7 +18,7 @@ from engine.bundle import Bundle, Manifest, read_bundle
 from engine.errors import BadRow, InvalidBundle, InvalidTable
 from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
-from kernels.links import apply_link
+from kernels.scores.links import apply_link
 
 if TYPE_CHECKING:
     import polars as pl

@@ -21,7 +21,8 @@ FLAGS: dict[str, Any] = {
     "error_model": "numpy",  # x / 0 is inf or NaN as in NumPy; no branch that raises
     # No fastmath: NaN means missing, and sums keep their order.
 }
-OUR_IMPORT = re.compile(r"^from kernels\.(\w+) import", re.MULTILINE)
+ROOT = Path(__file__).parents[1]
+OUR_IMPORT = re.compile(r"^from (kernels[.\w]*) import", re.MULTILINE)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -40,7 +41,7 @@ def sources_digest(file: str) -> str:
     waiting = [Path(file)]
     while waiting:
         for name in OUR_IMPORT.findall(waiting.pop().read_text()):
-            path = Path(__file__).with_name(f"{name}.py")
+            path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
             if path not in found:
                 found.add(path)
                 waiting.append(path)

@@ -11,7 +11,7 @@ from numba import carray
 from numpy.typing import NDArray
 
 from kernels.compiler import inlined
-from kernels.simd import pointer_at
+from kernels.forests.simd import pointer_at
 
 
 def gather_parts(

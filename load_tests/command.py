@@ -7,11 +7,11 @@ from typing import cast, get_args
 
 from engine.config import Config, read_config
 from engine.errors import Failed, InvalidConfig
-from load_tests.result import Load, LoadResult
-from load_tests.sample import read_sample
+from load_tests.payloads.sample import read_sample
+from load_tests.payloads.wire import WIRES, Wire
+from load_tests.results.result import Load, LoadResult
 from load_tests.shapes import Shape
 from load_tests.target import Target, parse_url
-from load_tests.wire import WIRES, Wire
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

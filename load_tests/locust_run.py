@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import Failed, InvalidConfig
-from load_tests.recording import Recording
-from load_tests.result import Load
+from load_tests.results.recording import Recording
+from load_tests.results.result import Load
 
 USERS = {
     "rows": "JsonRows",

@@ -2,9 +2,9 @@
 
 import sys
 
-from load_tests.fast import Samples
-from load_tests.recording import Second, outcome_of
-from load_tests.result import latency_of
+from load_tests.fast.generator import Samples
+from load_tests.results.recording import Second, outcome_of
+from load_tests.results.result import latency_of
 
 
 def progress_line(at: int, second: Second) -> str:

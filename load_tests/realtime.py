@@ -26,13 +26,13 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from engine.errors import InvalidInput, TandemError
 from load_tests.generator_health import GeneratorHealth, Observation
-from load_tests.grpc_request import STATUSES, infer_call
+from load_tests.payloads.grpc_request import STATUSES, infer_call
+from load_tests.payloads.sample import read_sample
+from load_tests.payloads.wire import Request, Wire, encode, with_deadline
 from load_tests.progress import progress_line
-from load_tests.recording import Recording
-from load_tests.sample import read_sample
+from load_tests.results.recording import Recording
 from load_tests.shapes import intensity
 from load_tests.target import parse_url
-from load_tests.wire import Request, Wire, encode, with_deadline
 
 WATCH_EVERY_S = 0.1
 LAST_REPORT_S = 4.0

@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from load_tests.capacity import Capacity, RunRate, Trial, find_max, tolerated_late
+from load_tests.capacity.search import Capacity, RunRate, Trial, find_max, tolerated_late
+from load_tests.capacity.simulation import Busy, Costs, busy_between, costs_of, predict, simulated_trial
 from load_tests.command import check_answered
-from load_tests.fast import FOREVER, Patience, Tell
-from load_tests.fast_run import OPEN_LOOP_CONNECTIONS, FastLoad, FastOutcome, run_fast
+from load_tests.fast.generator import FOREVER, Patience, Tell
+from load_tests.fast.run import OPEN_LOOP_CONNECTIONS, FastLoad, FastOutcome, run_fast
 from load_tests.locust_run import run_locust
+from load_tests.payloads.sample import read_sample
+from load_tests.payloads.wire import encode, raw, with_deadline
 from load_tests.progress import SampleProgress
-from load_tests.recording import Recording
-from load_tests.result import Load, LoadResult, latency_of, summarise
-from load_tests.sample import read_sample
+from load_tests.results.recording import Recording
+from load_tests.results.result import Load, LoadResult, latency_of, summarise
+from load_tests.results.slo import Promise, judge
 from load_tests.server_view import read_metrics, view
-from load_tests.simulation import Busy, Costs, busy_between, costs_of, predict, simulated_trial
-from load_tests.slo import Promise, judge
 from load_tests.target import parse_url
 from load_tests.watching import LOOPBACK, listeners, watching
-from load_tests.wire import encode, raw, with_deadline
 
 GUESS_S = 2.0
 GUESS_CONNECTIONS = 64

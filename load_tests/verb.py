@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from load_tests.capacity import Capacity
+from load_tests.capacity.search import Capacity
 from load_tests.command import check_answered
-from load_tests.comparison import compare_capacities, compare_loads
 from load_tests.locust_run import run_locust
-from load_tests.printing import print_capacity, print_comparison, print_result, print_trial
-from load_tests.report import write_capacity_report, write_load_report
-from load_tests.result import Load, LoadResult, read_json, write_csv, write_json
+from load_tests.results.comparison import compare_capacities, compare_loads
+from load_tests.results.printing import print_capacity, print_comparison, print_result, print_trial
+from load_tests.results.report import write_capacity_report, write_load_report
+from load_tests.results.result import Load, LoadResult, read_json, write_csv, write_json
+from load_tests.results.slo import parse_promise
 from load_tests.running import find_capacity, run_load
-from load_tests.slo import parse_promise
 
 SLO_MISSED = 3
 

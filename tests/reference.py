@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kernels.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
+from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
 
 
 def forest_margins(forest: Forest, rows: Sequence[Sequence[float]]) -> list[list[float]]:

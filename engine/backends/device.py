@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import Failed
-from kernels.crossover import Crossover, Kernel, crossover_rows, measured_cost
+from kernels.gpu.crossover import Crossover, Kernel, crossover_rows, measured_cost
 
 Device = Literal["cpu", "auto", "cuda"]
 """``auto`` uses a GPU, where there is one, for batches so large that it is faster."""
@@ -38,7 +38,7 @@ def on_device(
     """
     if device == "cpu":
         return cpu
-    from kernels.gpu import gpu_is_available
+    from kernels.gpu.device import gpu_is_available
 
     if not gpu_is_available():
         if device == "auto":

@@ -5,10 +5,10 @@ import numpy as np
 from engine.backends.device import Device, on_device
 from engine.bundle import Bundle
 from engine.errors import InvalidBundle
-from kernels.choice import choose
-from kernels.crossover import Kernel
-from kernels.forest import Forest
-from kernels.soundness import fault
+from kernels.forests.choice import choose
+from kernels.forests.forest import Forest
+from kernels.forests.soundness import fault
+from kernels.gpu.crossover import Kernel
 
 FILE = "forest.npz"
 
@@ -56,6 +56,6 @@ def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
 
 
 def _twin(forest: Forest) -> Kernel:
-    from kernels.gpu_traversal import GpuTraversal
+    from kernels.gpu.traversal import GpuTraversal
 
     return GpuTraversal(forest)

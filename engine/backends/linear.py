@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from engine.backends.device import Device, on_device
 from engine.bundle import Bundle
 from engine.errors import InvalidBundle
-from kernels.crossover import Kernel
-from kernels.linear import Linear
+from kernels.gpu.crossover import Kernel
+from kernels.linear.model import Linear
 
 FILE = "linear.npz"
 
@@ -54,6 +54,6 @@ def load(bundle: Bundle, device: Device = "cpu") -> LinearBackend:
 
 
 def _twin(coef: NDArray[Any], intercept: NDArray[Any]) -> Kernel:
-    from kernels.gpu_linear import GpuLinear
+    from kernels.gpu.linear import GpuLinear
 
     return GpuLinear(coef, intercept)

@@ -8,7 +8,7 @@ from engine.backends.onnx_ports import input_ports, output_port
 from engine.backends.onnx_session import RUNTIME_ERRORS, OnnxBackend, session_options
 from engine.bundle import Bundle
 from engine.errors import Failed, InvalidBundle
-from kernels.gpu import gpu_is_available
+from kernels.gpu.device import gpu_is_available
 
 FILE = "model.onnx"
 

@@ -86,7 +86,7 @@ def _named(model: str) -> tuple[str, dict[str, str]]:
 
 def _serve_here(config: "Config") -> None:
     from engine.jobs.service import job_service
-    from engine.realtime.local import serve_local
+    from engine.realtime.serving.local import serve_local
 
     with job_service(config.jobs, config.serve.host, {}) as jobs:
         print(f"taking batch jobs at {jobs}", file=sys.stderr)
@@ -95,7 +95,7 @@ def _serve_here(config: "Config") -> None:
 
 def _serve_on_ray(read: "Callable[[], Config]", address: str | None) -> None:
     from engine.jobs.service import job_service
-    from engine.realtime.cluster import cluster_address, free_port, running
+    from engine.realtime.replicas.cluster import cluster_address, free_port, running
 
     started_s = time.monotonic()
     config = read()
@@ -135,7 +135,7 @@ def _until_told_to_stop(read: "Callable[[], Config]") -> None:
 def _reload(read: "Callable[[], Config]") -> None:
     """Swap what the config has changed; an error is said, and the engine goes on as it was."""
     from engine.errors import TandemError
-    from engine.realtime import pool
+    from engine.realtime.replicas import pool
 
     try:
         reloaded = pool.follow(read())

@@ -7,7 +7,7 @@ from matplotlib.ticker import PercentFormatter
 
 from engine.demo.outcome import BatchScores
 from engine.pages.figures import ACCENT, GRID, MUTED, SECOND, draw, milliseconds_axis
-from load_tests.result import LoadResult
+from load_tests.results.result import LoadResult
 
 N_BINS = 40
 N_CALIBRATION_BINS = 12

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from engine.demo.flights import FLIGHT_KEY, LABEL
 from engine.errors import Failed
-from load_tests.result import LoadResult
+from load_tests.results.result import LoadResult
 
 SCORE = "score"
 

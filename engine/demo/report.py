@@ -10,7 +10,7 @@ from engine.demo import figures
 from engine.demo.outcome import Outcome
 from engine.pages.machine import machine
 from engine.pages.rendering import write_page
-from load_tests.printing import milliseconds
+from load_tests.results.printing import milliseconds
 
 COMMANDS = (
     "# serve the model again, and ask it about one flight",

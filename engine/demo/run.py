@@ -17,7 +17,7 @@ from engine.demo.outcome import BatchScores, Lane, Outcome, read_scores
 from engine.demo.training import train
 from engine.errors import TandemError
 from engine.packing import pack
-from load_tests.result import LoadResult, read_result
+from load_tests.results.result import LoadResult, read_result
 from load_tests.target import Target
 
 MODEL = "late"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.folding.search import Search
 from engine.folding.splits import Pipeline, Split, goes_left, raw_type, splits_of
 from engine.schema import Feature
-from kernels.forest import CATEGORICAL, DEFAULT_LEFT, LESS, Forest
+from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, Forest
 
 UNSEEN = "\ufffeunseen"
 """Stands for a string that is no category."""

@@ -10,7 +10,7 @@ from engine.errors import UnsupportedModel
 from engine.folding.ordered_floats import grid, of_keys, span
 from engine.folding.splits import Pipeline, Split, goes_left, raw_type
 from engine.schema import Feature
-from kernels.forest import Forest
+from kernels.forests.forest import Forest
 
 REACHES = (1.0, 0.5, 0.25, 0.1)
 """How far from 0 numbers are tried, as a share of the exponent range: less where a transform overflows."""

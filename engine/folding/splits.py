@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.schema import Feature
-from kernels.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
+from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
 
 TINY = float(np.float32(1e-35))
 

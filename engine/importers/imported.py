@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.bundle import Link
 from engine.schema import Feature, Output
-from kernels.forest import Forest
+from kernels.forests.forest import Forest
 
 FOREST = "forest.npz"
 LINEAR = "linear.npz"

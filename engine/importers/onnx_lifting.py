@@ -17,8 +17,8 @@ from engine.bundle import Link
 from engine.importers.onnx_trees import Ensemble, ensemble_of
 from engine.importers.trees import Rules, Tree, grow
 from engine.schema import Schema
-from kernels.forest import Forest
-from kernels.traversal import Traversal
+from kernels.forests.forest import Forest
+from kernels.forests.traversal import Traversal
 
 OPERATORS = {"TreeEnsembleRegressor": 0, "TreeEnsembleClassifier": 1, "TreeEnsemble": 0}
 """The operators, and which of their outputs is the score."""

@@ -17,7 +17,7 @@ from engine.importers.imported import FOREST, Imported
 from engine.importers.sklearn_features import features_of
 from engine.importers.trees import Rules, Tree, grow
 from engine.schema import Output
-from kernels.forest import Forest
+from kernels.forests.forest import Forest
 
 
 def _averaged(model: Any) -> Imported:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import InvalidModel
-from kernels.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
+from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
 
 MAX_OUTPUTS = 1 << 16
 """No model has more; a damaged file may say so."""

@@ -11,7 +11,7 @@ from engine.config import Jobs
 from engine.errors import Failed
 from engine.jobs.controller import Controller
 from engine.jobs.routes import JobRoutes
-from engine.realtime.listener import ensure_free, open_listener
+from engine.realtime.serving.listener import ensure_free, open_listener
 
 START_S = 10.0
 CLOSE_S = 30.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.prepare.rules import INTEGER_TYPES
 from engine.schema import Feature
-from kernels.bitmaps import blank_invalid
+from kernels.columns.bitmaps import blank_invalid
 
 Floats: TypeAlias = NDArray[Any]
 """float32 or float64, the block's type."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, values_of, view_of
 from engine.prepare.rules import Rule
 from engine.schema import Feature
-from kernels.category_lookup import CategoryTable, find_integers, find_strings
-from kernels.columns import look_up
+from kernels.columns.category_lookup import CategoryTable, find_integers, find_strings
+from kernels.columns.passes import look_up
 
 REFUSED = -1.0
 """What stands for an unseen category while the rows that have one are looked for."""

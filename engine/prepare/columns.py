@@ -16,7 +16,7 @@ from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, 
 from engine.prepare.categories import CategoryReader
 from engine.prepare.rules import INTEGER_TYPES, BadValue, Rule, bounds, holds_strings
 from engine.schema import Feature
-from kernels.columns import count_odd
+from kernels.columns.passes import count_odd
 
 TILE_ROWS = 16_384
 """Rows converted at a time, so that what is between two types stays in the cache."""

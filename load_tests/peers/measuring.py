@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from load_tests.fast_run import FastLoad, run_fast
+from load_tests.fast.run import FastLoad, run_fast
+from load_tests.payloads.wire import Request, raw
 from load_tests.peers.contenders import Contender, is_same
 from load_tests.peers.model import SharedModel
-from load_tests.wire import Request, raw
 
 CONNECTIONS = (1, 16, 64)
 START_LIMIT_S = 180.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from load_tests.recording import MAX_REASONS, SHED_STATUSES, outcome_of
+from load_tests.results.recording import MAX_REASONS, SHED_STATUSES, outcome_of
 
 KILL_S = 1.0
 """For so long after the signal a killed process's sockets may still take requests."""

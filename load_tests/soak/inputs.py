@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from engine.demo.flights import CATEGORIES, FEATURES, LABEL, flights, write_parts
 from engine.packing import pack
-from load_tests.wire import Wire, encode, raw
+from load_tests.payloads.wire import Wire, encode, raw
 
 MODEL = "late"
 TRAINING_ROWS = 40_000

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from load_tests.http_answer import Answer, parse_answer
+from load_tests.fast.http_answer import Answer, parse_answer
 from load_tests.soak.account import Log
 
 PATIENCE_S = 15.0

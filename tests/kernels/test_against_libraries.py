@@ -8,11 +8,11 @@ import xgboost
 
 from engine.importers.features import Options
 from engine.importers.formats import import_model
-from kernels.choice import choose
-from kernels.interleaved import Interleaved
-from kernels.interval_masks import IntervalMasks
-from kernels.traversal import Traversal
-from tests.kernels.forests import random_rows, scored, scored_by_columns
+from kernels.forests.choice import choose
+from kernels.forests.interleaved import Interleaved
+from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.traversal import Traversal
+from tests.kernels.drawn_forests import random_rows, scored, scored_by_columns
 
 
 def data(n_rows=1500, n_features=12, n_classes=2, seed=0):

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2
 
 from load_tests.command import Wishes, plan_load
 from load_tests.locust_run import run_locust
-from load_tests.recording import Recording
+from load_tests.results.recording import Recording
 
 
 class Answering(grpc.GenericRpcHandler):

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from engine.errors import Failed, InvalidConfig, NotFound
-from load_tests.capacity import Capacity
+from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
-from load_tests.result import LoadResult, read_json, read_result
+from load_tests.results.result import LoadResult, read_json, read_result
 from load_tests.verb import Outputs, load_test, search
 
 

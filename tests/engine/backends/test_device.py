@@ -1,4 +1,4 @@
-"""Devices on a machine without a GPU; the twins themselves are tested in tests/kernels/gpu_cases.py."""
+"""Devices on a machine without a GPU; the twins themselves are tested in tests/kernels/gpu/twins.py."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 import engine
 from engine import Scorer
 from engine.errors import Failed
-from kernels.gpu import gpu_is_available
+from kernels.gpu.device import gpu_is_available
 
 IN_THE_SIMULATOR = """
 import sys

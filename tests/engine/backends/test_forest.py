@@ -7,7 +7,7 @@ from engine.backends.forest import load
 from engine.bundle import Bundle, Link, Manifest, Provenance, npz
 from engine.errors import InvalidBundle
 from engine.schema import Feature, Schema
-from tests.kernels.forests import Shape, random_forest
+from tests.kernels.drawn_forests import Shape, random_forest
 
 FOREST = random_forest(Shape(n_features=2, n_outputs=3, single=True), np.random.default_rng(0))
 

@@ -15,7 +15,7 @@ from engine.backends.onnx_session import LARGEST_BUCKET, session_options
 from engine.bundle import Bundle, Link, Manifest, Provenance
 from engine.errors import Failed, InvalidBundle, ScoringFailed
 from engine.schema import Feature, Output, Schema
-from kernels.gpu import gpu_is_available
+from kernels.gpu.device import gpu_is_available
 
 FLOAT, DOUBLE, INT64, STRING = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
 NUMBERS = Schema(tuple(Feature(f"x{i}", "float32") for i in range(3)), "float32", Output(type="float32"))

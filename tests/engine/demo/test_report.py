@@ -10,8 +10,8 @@ import typer
 from engine.cli.app import app
 from engine.demo.outcome import BatchScores, Lane, Outcome
 from engine.demo.report import COMMANDS, print_outcome, write_report
-from load_tests.recording import Recording
-from load_tests.result import Load, LoadResult, summarise
+from load_tests.results.recording import Recording
+from load_tests.results.result import Load, LoadResult, summarise
 
 
 def load_result() -> LoadResult:

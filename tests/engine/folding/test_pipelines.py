@@ -33,7 +33,7 @@ import engine
 from engine import Scorer
 from engine.errors import UnsupportedModel
 from engine.importers.imported import FOREST
-from kernels.forest import CATEGORICAL, Forest
+from kernels.forests.forest import CATEGORICAL, Forest
 
 N_ROWS = 1500
 MODELS = {

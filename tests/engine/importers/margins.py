@@ -6,8 +6,8 @@ import numpy as np
 
 from engine.bundle import read_bundle
 from engine.importers.imported import FOREST
-from kernels.forest import Forest
-from kernels.traversal import Traversal
+from kernels.forests.forest import Forest
+from kernels.forests.traversal import Traversal
 
 SPECIAL = [
     np.nan,

@@ -11,8 +11,8 @@ from sklearn import ensemble
 from engine.bundle import Link, read_bundle
 from engine.importers.onnx_trees import MODES
 from engine.packing import pack
-from kernels.forest import Forest
-from kernels.traversal import Traversal
+from kernels.forests.forest import Forest
+from kernels.forests.traversal import Traversal
 from tests.engine.importers.margins import forest_of, margins_of, same_bits, troubled_rows
 
 RANDOM = np.random.default_rng(0)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.config import Config, Model, Serve, Slo
-from engine.realtime.app import ScoringApp
-from engine.realtime.cluster import RunningPool, running
+from engine.realtime.replicas.cluster import RunningPool, running
+from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import MIXED, NUMERIC, Engine, Lane, bundle, start
 

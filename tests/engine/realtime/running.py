@@ -14,9 +14,9 @@ import uvloop
 
 from engine.bundle import Link, Manifest, Provenance, npz, write_bundle
 from engine.config import Serve
-from engine.realtime.app import ScoringApp
-from engine.realtime.listener import open_listener
-from engine.realtime.server import Server
+from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.listener import open_listener
+from engine.realtime.serving.server import Server
 from engine.schema import Feature, Schema
 
 NUMERIC = tuple(Feature(f"f{index}", "float32") for index in range(4))

@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from engine.realtime.admission import Admission
-from engine.realtime.queueing import Queue, Ticket
+from engine.realtime.batching.admission import Admission
+from engine.realtime.batching.queueing import Queue, Ticket
 
 Cost = Callable[[int], float]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.config import Serve, Slo
-from engine.realtime.app import ScoringApp
+from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
 

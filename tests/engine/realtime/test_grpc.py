@@ -16,8 +16,8 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from engine.config import Serve, Slo
-from engine.realtime.app import ScoringApp
-from engine.realtime.grpc_messages import SERVICE, message
+from engine.realtime.grpc.messages import SERVICE, message
+from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
 

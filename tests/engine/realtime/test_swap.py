@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import Serve, Slo
-from engine.realtime.app import ScoringApp
+from engine.realtime.serving.app import ScoringApp
 from engine.schema import Feature
 from engine.scorer import Scorer
 from tests.engine.realtime.running import NUMERIC, Engine, bundle, start

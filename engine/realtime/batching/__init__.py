@@ -1,0 +1,1 @@
+"""Which rows are scored when: admission, the queue and the batcher."""

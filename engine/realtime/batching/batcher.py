@@ -1,0 +1,302 @@
+"""The batcher of one model: rows in, scores out, greedily batched.
+
+The shell around ``queueing`` and ``admission``: it holds the futures, calls the model on the loop or
+in a thread, and wakes whoever waits. When the model is free it takes what is queued, at once; what
+comes meanwhile is the next batch.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import DeadlineExceeded, Overloaded
+from engine.realtime.batching.admission import Admission
+from engine.realtime.batching.bisection import Block, score_bisected
+from engine.realtime.batching.queueing import Batch, Queue, Ticket
+
+log = logging.getLogger(__name__)
+
+INLINE_S = 0.0005
+"""A batch that takes less, typically, runs on the loop: a thread and back is a fifth of it."""
+
+MAX_WAITING_BYTES = 256 << 20
+"""More rows never wait in a batcher, whatever the promise."""
+
+
+class Rows(Protocol):
+    """What a batcher needs of a model."""
+
+    def score_rows(self, X: Any) -> Any:
+        """Scores ``[n, K]`` of a prepared block ``[n, F]``."""
+
+
+class Result(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A request's scores ``[n, K]``, its bad rows with reasons, and where the time went."""
+
+    scores: NDArray[np.floating[Any]]
+    bad: dict[int, str]
+    queue_s: float
+    score_s: float
+
+
+class Waiter(Protocol):
+    """Who waits for a result: a future, or something lighter. Called on the event loop."""
+
+    def done(self) -> bool:
+        """Whether it waits no more."""
+
+    def set_result(self, result: Result, /) -> None:
+        """Here it is."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """It will not come."""
+
+
+class Waiting(Ticket, eq=False, kw_only=True):
+    """A ticket with its rows and whoever waits for them."""
+
+    X: Block
+    waiter: Waiter
+    queued_s: float
+    scores: Block | None = None
+    failed: dict[int, str] = {}
+    score_s: float = 0.0
+
+
+class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A batch after the call of its model."""
+
+    batch: Batch[Waiting]
+    scores: Block
+    failed: dict[int, str]
+    cost_s: float
+    ended_s: float
+
+
+class Observer(Protocol):
+    """Who counts what a batcher does."""
+
+    def batch_scored(self, n_rows: int, cost_s: float) -> None:
+        """One call of the model is over."""
+
+    def request_shed(self, reason: str) -> None:
+        """A request was not scored: ``overloaded``, ``expired`` or ``cancelled``."""
+
+
+class Batcher:
+    """The queue and the executor of one model.
+
+    Args:
+        admission: The policy; it learns from the batcher's batches.
+        observer: Counts.
+        clock: Monotonic seconds.
+
+    Attributes:
+        is_dear: One row already takes so long that it is scored in a thread.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        observer: Observer,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.admission = admission
+        self.queue = Queue[Waiting](admission.max_rows)
+        self.is_dear = False
+        self.settle()
+        self._observer = observer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._busy_until_s = 0.0
+        self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def submit(self, model: Rows, X: Block, arrived_s: float, budget_s: float, waiter: Waiter) -> Waiting:
+        """Let a block of at least one row wait for its scores; raises ``Overloaded``.
+
+        Args:
+            model: Scores it.
+            X: Prepared rows; not copied.
+            arrived_s: When the request came, by the batcher's clock.
+            budget_s: How long after that an answer is worth something.
+            waiter: Is told.
+        """
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        now_s, deadline_s = self._clock(), arrived_s + budget_s
+        with self._lock:
+            self._admit(len(X), X.nbytes, now_s, deadline_s - now_s)
+            ticket = Waiting(model, len(X), arrived_s, deadline_s, X=X, queued_s=now_s, waiter=waiter)
+            self.queue.push(ticket)
+            if not self._scheduled:
+                self._scheduled = True
+                loop.call_soon(self._run)
+        return ticket
+
+    def refuse_early(self, budget_s: float) -> None:
+        """Raise ``Overloaded`` if not even one row would be answered in time: nothing need be decoded."""
+        if self._busy_until_s:
+            with self._lock:
+                self._admit(1, 0, self._clock(), budget_s)
+
+    def settle(self) -> None:
+        """Follow what the admission has learned."""
+        self.queue.max_rows = self.admission.max_rows
+        self.is_dear = self.admission.row_s > INLINE_S
+
+    def cancel(self, ticket: Waiting) -> None:
+        """Forget a request that nobody waits for any more."""
+        with self._lock:
+            self.queue.cancel(ticket)
+        self._observer.request_shed("cancelled")
+
+    def close(self) -> None:
+        """Let the thread end, if there is one."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+
+    def _admit(self, n_rows: int, n_bytes: int, now_s: float, budget_s: float) -> None:
+        queue = self.queue
+        refusal = self.admission.refusal(
+            n_rows,
+            budget_s=budget_s,
+            small_rows=queue.small_rows,
+            large_rows=queue.large_rows,
+            rest_s=max(1e-6, self._busy_until_s - now_s) if self._busy_until_s else 0.0,
+        )
+        if refusal is None and (queue.n_rows * n_bytes) // n_rows > MAX_WAITING_BYTES:
+            refusal = f"{queue.n_rows} rows wait, which is all that memory is kept for"
+        if refusal is not None:
+            self._observer.request_shed("overloaded")
+            error = Overloaded(f"not in time: {refusal}; try again later, or with a later deadline")
+            error.retry_after_s = self.admission.slo_s
+            raise error
+
+    def _run(self) -> None:
+        with self._lock:
+            batch = self._take()
+            inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
+        if not inline:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="score")
+            self._thread.submit(self._run_in_thread, batch)
+        elif batch.slices:
+            self._deliver(self._score(batch))
+            self._schedule_rest()
+        else:
+            self._drop(batch)
+
+    def _schedule_rest(self) -> None:
+        with self._lock:
+            self._busy_until_s = 0.0
+            self._scheduled = self.queue.n_rows > 0
+            if self._scheduled and self._loop is not None:
+                self._loop.call_soon(self._run)
+
+    def _run_in_thread(self, batch: Batch[Waiting]) -> None:
+        while batch.slices and self._loop is not None:
+            outcome = self._score(batch)
+            with self._lock:
+                batch = self._take()
+            self._loop.call_soon_threadsafe(self._deliver, outcome)
+        if batch.expired and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._drop, batch)
+
+    def _take(self) -> Batch[Waiting]:
+        """The next batch, under the lock; an empty one leaves the batcher idle."""
+        now_s = self._clock()
+        batch = self.queue.take(now_s)
+        if batch.slices:
+            self._busy_until_s = now_s + self.admission.costs.cost_s(batch.n_rows)
+        else:
+            self._busy_until_s = 0.0
+            self._scheduled = False
+        return batch
+
+    def _score(self, batch: Batch[Waiting]) -> Outcome:
+        started_s = self._clock()
+        X = _joined(batch)
+        model: Rows = batch.slices[0].ticket.group  # type: ignore[assignment]
+        failed: dict[int, str] = {}
+        try:
+            scores = model.score_rows(X)
+        except Exception:
+            log.exception("a batch of %d rows raised; looking for the row", batch.n_rows)
+            scores, failed = score_bisected(model.score_rows, X)
+        ended_s = self._clock()
+        cost_s = ended_s - started_s
+        with self._lock:
+            self.admission.observe(batch.n_rows, cost_s)
+            self.settle()
+        return Outcome(batch, scores, failed, cost_s, ended_s)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        batch, scores = outcome.batch, outcome.scores
+        self._observer.batch_scored(batch.n_rows, outcome.cost_s)
+        at = 0
+        for part in batch.slices:
+            ticket = part.ticket
+            stop = at + part.stop - part.start
+            _give(ticket, part.start, part.stop, scores[at:stop])
+            ticket.score_s += outcome.cost_s
+            if outcome.failed:
+                ticket.failed |= {
+                    row - at + part.start: reason
+                    for row, reason in outcome.failed.items()
+                    if at <= row < stop
+                }
+            if part.stop == ticket.n_rows:
+                queue_s = ticket.started_s - ticket.queued_s
+                _tell(ticket, Result(ticket.scores, ticket.failed, queue_s, ticket.score_s))  # type: ignore[arg-type]
+            at = stop
+        if batch.expired:
+            self._drop(batch)
+        self.admission.observe_lag(self._clock() - outcome.ended_s)
+
+    def _drop(self, batch: Batch[Waiting]) -> None:
+        for ticket in batch.expired:
+            self._observer.request_shed("expired")
+            waited_s = ticket.deadline_s - ticket.arrived_s
+            late = f"the deadline passed, {waited_s:.3g} s after arrival, before a score was there"
+            _tell(ticket, DeadlineExceeded(late))
+
+
+def _tell(ticket: Waiting, outcome: Result | DeadlineExceeded) -> None:
+    """Tell the waiter; whatever it does then must not reach its neighbours."""
+    waiter = ticket.waiter
+    if waiter.done():
+        return
+    try:
+        if isinstance(outcome, Result):
+            waiter.set_result(outcome)
+        else:
+            waiter.set_exception(outcome)
+    except Exception:
+        log.exception("a result could not be delivered")
+
+
+def _joined(batch: Batch[Waiting]) -> Block:
+    parts: list[Block] = [
+        part.ticket.X
+        if part.stop - part.start == part.ticket.n_rows
+        else part.ticket.X[part.start : part.stop]
+        for part in batch.slices
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _give(ticket: Waiting, start: int, stop: int, scores: Block) -> None:
+    if stop - start == ticket.n_rows:
+        ticket.scores = scores
+        return
+    if ticket.scores is None:
+        ticket.scores = np.empty((ticket.n_rows, scores.shape[1]), scores.dtype)
+    ticket.scores[start:stop] = scores

@@ -1,0 +1,1 @@
+"""What an endpoint counts, and how it is shown."""

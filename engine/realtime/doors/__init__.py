@@ -1,0 +1,1 @@
+"""What an endpoint speaks: how requests are read, and how answers and errors are written."""

@@ -1,0 +1,1 @@
+"""An endpoint as replicas on Ray Serve."""

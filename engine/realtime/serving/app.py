@@ -1,0 +1,240 @@
+"""The ASGI application: every request of every lane comes through here.
+
+Serves without having seen a ``lifespan`` event. It decides nothing about models: a route picks a
+door, and whatever goes wrong becomes a status and ``{"error": sentence}``.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+from engine.config import Serve, Slo
+from engine.errors import InvalidRequest, NotFound, Overloaded, TandemError
+from engine.realtime.counting.exposition import CONTENT_TYPE, render
+from engine.realtime.counting.node_counters import NodeCounters, directory_of
+from engine.realtime.doors.answers import CLOSE, Answer, error_answer, json_answer
+from engine.realtime.doors.body import Disconnected, Receive, read_body
+from engine.realtime.doors.metadata import index_entry, model_metadata, server_metadata
+from engine.realtime.doors.openapi import document, page
+from engine.realtime.doors.routing import Route, match
+from engine.realtime.serving.access_log import AccessLog
+from engine.realtime.serving.passage import Passage
+from engine.realtime.serving.served import Revision, Scores, ServedModel
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+HTML = (b"content-type", b"text/html; charset=utf-8")
+BODIES_AT_ONCE = 16
+"""Bodies of the largest size that are read at the same time; short ones are not counted."""
+Scoring = tuple[ServedModel, str]
+"""A model and the verb ``infer`` or ``score``."""
+
+
+class ScoringApp:
+    """An ASGI 3 callable over a set of models.
+
+    Args:
+        scorers: Warmed up, by the name they are served under.
+        settings: Limits and the promise of models without one of their own.
+        slos: Models' own promises.
+
+    Attributes:
+        max_body_bytes: The limit.
+        in_flight: Requests under way, in all lanes.
+        draining: Set it, and every answer closes its connection.
+        scoring: What ``begin`` wants, by the exact path of a POST.
+    """
+
+    def __init__(
+        self, scorers: Mapping[str, Scores], settings: Serve, slos: Mapping[str, Slo] | None = None
+    ) -> None:
+        self.in_flight = 0
+        self._reading_bytes = 0
+        self.draining = False
+        self._settings = settings
+        self._access_log = AccessLog() if settings.access_log else None
+        self.max_body_bytes = settings.max_body_bytes
+        self._counters = NodeCounters(list(scorers), directory_of(settings.port, list(scorers)))
+        self._models = {
+            name: ServedModel(
+                name,
+                scorer,
+                slo_s=((slos or {}).get(name) or settings.slo).p99_ms / 1e3,
+                max_batch_rows=settings.max_batch_rows,
+                counters=self._counters.by_model[name],
+            )
+            for name, scorer in scorers.items()
+        }
+        for model in self._models.values():
+            model.learn_costs()
+        self.scoring: dict[bytes, Scoring] = {}
+        for name, model in self._models.items():
+            self.scoring[f"/v2/models/{name}/infer".encode()] = (model, "infer")
+            self.scoring[f"/v1/models/{name}/score".encode()] = (model, "score")
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request, or take part in the lifespan."""
+        if scope["type"] != "http":
+            await self._other_scope(scope, receive, send)
+            return
+        arrived_s = time.perf_counter()
+        self.in_flight += 1
+        try:
+            answer = await self._answer(scope, receive, arrived_s)
+            self._complete(answer, scope["method"], scope["path"], arrived_s)
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send({"type": "http.response.body", "body": answer.body})
+        except Disconnected:
+            pass
+        finally:
+            self.in_flight -= 1
+
+    def begin(
+        self, scoring: Scoring, headers: Mapping[bytes, bytes], body: bytes, deliver: Callable[[Answer], None]
+    ) -> Passage:
+        """Answer a scoring request without a task, for a server that takes part; see ``scoring``.
+
+        Args:
+            scoring: From ``scoring``, by path.
+            headers: Names in lower case.
+            body: Within the limit.
+            deliver: Takes the answer, complete, on the loop, perhaps before this returns.
+        """
+
+        def ended(answer: Answer) -> None:
+            self.in_flight -= 1
+            path = f"/v{1 if verb == 'score' else 2}/models/{model.name}/{verb}"
+            self._complete(answer, "POST", path, arrived_s)
+            deliver(answer)
+
+        self.in_flight += 1
+        model, verb = scoring
+        arrived_s = time.perf_counter()
+        passage = Passage(model, arrived_s, ended)
+        self._pass(passage, verb, headers, body)
+        return passage
+
+    def give_up(self, passage: Passage) -> None:
+        """The client of a passage that was begun is gone."""
+        if not passage.done():
+            self.in_flight -= 1
+            passage.cancel()
+
+    def swap(self, name: str, scorer: Scores) -> None:
+        """Serve another, warmed-up revision of a model from the next request on."""
+        self._models[name].swap(scorer)
+
+    async def close(self) -> None:
+        """End the models' threads and give back the counters."""
+        for model in self._models.values():
+            model.batcher.close()
+        self._counters.close()
+
+    async def _answer(self, scope: Message, receive: Receive, arrived_s: float) -> Answer:
+        try:
+            route = match(scope["method"], scope["path"])
+            if route.verb not in ("infer", "score"):
+                return self._about(route)
+            model = self.model(route.model, route.version)
+            headers = dict(scope["headers"])
+            with self._room_for_body(headers.get(b"content-length")):
+                body = await read_body(receive, headers.get(b"content-length"), self.max_body_bytes)
+        except TandemError as error:
+            return error_answer(error)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        passage = Passage(model, arrived_s, future.set_result)
+        try:
+            self._pass(passage, route.verb, headers, body)
+            if model.batcher.is_dear and not passage.done():
+                await _unless_gone(future, receive)
+            return await future
+        finally:
+            passage.cancel()
+
+    @contextmanager
+    def _room_for_body(self, length: bytes | None) -> Iterator[None]:
+        """Keep the memory of bodies that are read at the same time within bounds."""
+        known = length is not None and length.isdigit()
+        size = min(int(length or 0), self.max_body_bytes) if known else self.max_body_bytes
+        if self._reading_bytes + size > BODIES_AT_ONCE * self.max_body_bytes:
+            raise Overloaded(f"bodies of {self._reading_bytes} bytes are being read; try again later")
+        self._reading_bytes += size
+        try:
+            yield
+        finally:
+            self._reading_bytes -= size
+
+    def _pass(self, passage: Passage, verb: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
+        settings = self._settings
+        passage.begin(verb, headers, body, max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows)
+
+    def _complete(self, answer: Answer, method: str, path: str, arrived_s: float) -> None:
+        answer.headers.append((b"content-length", b"%d" % len(answer.body)))
+        if self.draining:
+            answer.headers.append(CLOSE)
+        if self._access_log is not None:
+            seconds = time.perf_counter() - arrived_s
+            self._access_log.write(method, path, answer.status, seconds, len(answer.body))
+
+    def _about(self, route: Route) -> Answer:
+        match route.verb:
+            case "live":
+                return json_answer({"live": True})
+            case "ready":
+                return json_answer({"ready": not self.draining, "live": True}, 503 if self.draining else 200)
+            case "server":
+                return json_answer(server_metadata())
+            case "model":
+                return json_answer(model_metadata(self.model(route.model, route.version).revision))
+            case "model_ready":
+                return json_answer({"name": self.model(route.model, route.version).name, "ready": True})
+            case "index":
+                return json_answer([index_entry(revision) for revision in self.revisions()])
+            case "metrics":
+                return self._metrics()
+            case "openapi":
+                return json_answer(document(self.revisions()))
+            case _:
+                return Answer(200, [HTML], page(self.revisions()))
+
+    def model(self, name: str, version: str = "") -> ServedModel:
+        """A model by its name, and by its version if one is given; raises ``NotFound``."""
+        model = self._models.get(name)
+        if model is None:
+            raise NotFound(f"no model '{name}'; served here: {', '.join(sorted(self._models)) or 'none'}")
+        if version and not model.revision.is_version(version):
+            raise NotFound(f"model '{name}' has no version '{version}', but '{model.revision.id}'")
+        return model
+
+    def revisions(self) -> list[Revision]:
+        """What is served now."""
+        return [model.revision for model in self._models.values()]
+
+    def _metrics(self) -> Answer:
+        gauges = {"tandem_open_requests": ("Requests under way in this process.", float(self.in_flight))}
+        return Answer(200, [(b"content-type", CONTENT_TYPE)], render(self._counters.totals(), gauges))
+
+    async def _other_scope(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise InvalidRequest(f"expected HTTP, got {scope['type']}")
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _unless_gone(future: "asyncio.Future[Answer]", receive: Receive) -> None:
+    """Return when there is an answer; raises ``Disconnected`` when the client goes first.
+
+    Only for dear models: a cheap one answers before anybody could go.
+    """
+    gone = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise Disconnected
+    finally:
+        gone.cancel()

@@ -1,0 +1,224 @@
+"""One HTTP connection: uvicorn's protocol with bounds on headers, on reading time and on its age."""
+
+import random
+from functools import partial
+from typing import Any
+
+import httptools
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from engine.realtime.doors.answers import CLOSE, Answer
+from engine.realtime.serving.app import Scoring, ScoringApp
+from engine.realtime.serving.passage import Passage
+
+MAX_HEAD_BYTES = 64 << 10
+READ_TIMEOUT_S = 35.0
+"""A request that is not read by then ends with its connection; the app gives up a body before."""
+SHORT_BYTES = 64 << 10
+"""A body of at most this many bytes is short: a hundred rows of JSON."""
+LINGER_S = 2.0
+"""How long a refused connection may still send."""
+
+
+class _NoEvent:
+    """Stands where uvicorn would wake a task."""
+
+    def set(self) -> None:
+        """Nobody sleeps."""
+
+
+class _Short:
+    """A request answered past ASGI; has what uvicorn looks at in a connection's current cycle."""
+
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "passage", "response_complete", "scoring")
+    message_event = _NoEvent()
+
+    def __init__(self, scoring: Scoring, headers: dict[bytes, bytes]) -> None:
+        self.scoring = scoring
+        self.headers = headers
+        self.body = b""
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_complete = False
+        self.passage: Passage | None = None
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that ends after ``max_age_s``, so that clients find new replicas.
+
+    A scoring request with a short body is answered past ASGI: no scope, no task, one write. The rest
+    goes uvicorn's way. At most one request of a connection is under way; later ones wait in uvicorn's
+    pipeline.
+    """
+
+    max_age_s = 300.0
+
+    def __init__(self, config: Config, state: ServerState, loop: Any, app: ScoringApp) -> None:
+        super().__init__(config=config, server_state=state, app_state={}, _loop=loop)
+        now_s = loop.time()
+        self.reading_since_s: float | None = now_s
+        self._retires_s = now_s + self.max_age_s * random.uniform(0.9, 1.1)  # noqa: S311 no secret
+        self._idle_since_s = now_s
+        self._in_head = False
+        self._head_bytes = 0
+        self._refused = False
+        self._scoring_app = app
+        self._short: _Short | None = None
+
+    @property
+    def is_reading_head(self) -> bool:
+        """Whether a request's head is there in part."""
+        return self._in_head
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and count what belongs to an unfinished head."""
+        if self._refused:
+            return
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._in_head = False
+                self._refuse(431, f"the request's head is over {MAX_HEAD_BYTES} bytes")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, and with it what waits for it."""
+        super().connection_lost(exc)
+        if self._short is not None and self._short.passage is not None:
+            self._scoring_app.give_up(self._short.passage)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.reading_since_s = self.loop.time()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        self._in_head = False
+        self._head_bytes = 0
+        short = self._short_request()
+        if short is None:
+            self._start_asgi()
+        else:
+            self._short = short
+            self.cycle = short  # type: ignore[assignment]  # has what is looked at
+        if self.reading_since_s is not None and self.reading_since_s > self._retires_s:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body."""
+        if (short := self._reading_short()) is not None:
+            short.body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Its body is there."""
+        self.reading_since_s = None
+        short = self._reading_short()
+        if short is None:
+            super().on_message_complete()
+            return
+        deliver = partial(self._answer, short)
+        passage = self._scoring_app.begin(short.scoring, short.headers, short.body, deliver)
+        short.passage = passage
+
+    def on_response_complete(self) -> None:
+        """An answer is written: go on with a pipelined request, or be idle until the sweep."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self._idle_since_s = self.loop.time()
+
+    def _reading_short(self) -> "_Short | None":
+        """The short request whose body comes in now."""
+        cycle: object = self.cycle
+        return self._short if self._short is cycle else None
+
+    def _short_request(self) -> "_Short | None":
+        """The request if it can be answered past ASGI."""
+        scoring = self._scoring_app.scoring.get(self.url)
+        parser = self.parser
+        if (
+            scoring is None
+            or parser.get_method() != b"POST"
+            or not parser.should_keep_alive()
+            or parser.get_http_version() != "1.1"
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length")
+        if length is None or b"upgrade" in headers or b"transfer-encoding" in headers:
+            return None
+        if int(length) > min(SHORT_BYTES, self._scoring_app.max_body_bytes):
+            return None
+        return _Short(scoring, headers)
+
+    def _start_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers[:] = headers
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            raise ValueError("the request's path is no URL") from None
+
+    def _answer(self, short: "_Short", answer: Answer) -> None:
+        """Write a whole answer at once. Its headers are ours and need no check."""
+        if short.disconnected or self.transport.is_closing():
+            return
+        lines = [b"%b: %b\r\n" % header for header in answer.headers]
+        keep_alive = short.keep_alive and CLOSE not in answer.headers
+        if short.keep_alive is False and CLOSE not in answer.headers:
+            lines.append(b"connection: close\r\n")
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], b"".join(lines), answer.body))
+        short.response_complete = True
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, as every error is answered."""
+        self._refuse(400, msg)
+
+    def close_if_stuck(self, now_s: float) -> None:
+        """End the connection if it is idle for long, or if its request does not come in time."""
+        if self.cycle is not None and self.cycle.response_complete and not self._in_head:
+            if now_s - self._idle_since_s > self.timeout_keep_alive:
+                self.transport.close()
+            return
+        patience_s = LINGER_S if self._refused else READ_TIMEOUT_S
+        if self.reading_since_s is None or now_s - self.reading_since_s < patience_s:
+            return
+        if self._in_head:
+            self._refuse(408, f"the request's head did not arrive within {READ_TIMEOUT_S:g} s")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Answer, and read on for a while: closing at once would reset what the client sends still."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused, self._in_head = True, False
+        self.reading_since_s = self.loop.time()
+        body = msgspec.json.encode({"error": sentence})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
+            body
+        )
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.write_eof()

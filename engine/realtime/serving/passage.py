@@ -1,0 +1,137 @@
+"""One scoring request from head and body to its answer: in through a door, the batcher, and out again.
+
+No coroutine: the batcher calls back when there is a result. So a connection of our own server answers
+without a task per request, and ASGI awaits the same thing.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from engine.errors import Failed, TandemError
+from engine.realtime.batching.batcher import Result, Waiting
+from engine.realtime.doors.answers import Answer, error_answer
+from engine.realtime.doors.body import deflate, inflate
+from engine.realtime.doors.calls import Asked, Call, timeout_of
+from engine.realtime.doors.door import JSON, Door, door_for
+from engine.realtime.serving.served import ServedModel, needs_no_model, server_timing, settled
+
+log = logging.getLogger(__name__)
+
+MIN_COMPRESSED_BYTES = 1024
+"""A smaller answer is not worth compressing."""
+
+
+class Passage:
+    """Calls ``deliver`` once with the answer, whatever happens, unless it is cancelled before.
+
+    Args:
+        model: Scores.
+        arrived_s: When the request came, by ``time.perf_counter``.
+        deliver: Takes the answer, on the event loop, perhaps before ``begin`` returns.
+    """
+
+    __slots__ = (
+        "_accept", "_arrived_s", "_asked", "_decoded_s", "_deliver", "_door", "_ended", "_model", "_revision",
+        "_ticket",
+    )  # fmt: skip
+
+    def __init__(self, model: ServedModel, arrived_s: float, deliver: Callable[[Answer], None]) -> None:
+        self._model = model
+        self._revision = model.revision
+        self._arrived_s = arrived_s
+        self._deliver = deliver
+        self._door: Door = JSON
+        self._accept: bytes | None = None
+        self._ticket: Waiting | None = None
+        self._ended = False
+        model.counters.request_begun()
+
+    def begin(
+        self, verb: str, headers: Mapping[bytes, bytes], body: bytes, *, max_body_bytes: int, max_rows: int
+    ) -> None:
+        """Read the request and put its rows into the batcher.
+
+        Args:
+            verb: ``infer`` or ``score``.
+            headers: Names in lower case.
+            body: As it came.
+            max_body_bytes: Once inflated.
+            max_rows: More are refused.
+        """
+        try:
+            self._door = door_for(verb, headers)
+            if b"content-encoding" in headers:
+                body = inflate(body, headers[b"content-encoding"], max_body_bytes)
+            self._accept = headers.get(b"accept-encoding")
+            timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
+            if b'"timeout"' not in body:
+                self._model.batcher.refuse_early(self._arrived_s + timeout_s - time.perf_counter())
+            call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
+            self._ask(self._door.read(self._revision, call))
+        except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
+            self.set_exception(error)
+
+    def done(self) -> bool:
+        """Whether there is an answer, or nobody wants one."""
+        return self._ended
+
+    def set_result(self, result: Result) -> None:
+        """The batcher has scored."""
+        try:
+            answer = self._answer(settled(self._asked, result))
+        except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
+            self.set_exception(error)
+        else:
+            self._end(answer)
+
+    def set_exception(self, error: Exception) -> None:
+        """It cannot be answered but with an error."""
+        if not isinstance(error, TandemError):
+            log.error("a request to model '%s' failed", self._model.name, exc_info=error)
+            error = Failed("a bug in the engine; its log has the details")
+        answer = error_answer(error)
+        timing = server_timing(0.0, 0.0, time.perf_counter() - self._arrived_s)
+        answer.headers += (self._revision.header, timing)
+        self._end(answer)
+
+    def cancel(self) -> None:
+        """Nobody is there to answer to; whatever still waits is not scored."""
+        if self._ended:
+            return
+        self._ended = True
+        self._model.counters.request_left()
+        if self._ticket is not None:
+            self._model.batcher.cancel(self._ticket)
+
+    def _ask(self, asked: Asked) -> None:
+        self._asked = asked
+        self._decoded_s = time.perf_counter()
+        if len(asked.bad) == len(asked.X):
+            self.set_result(needs_no_model(self._revision, asked))
+        else:
+            self._ticket = self._model.batcher.submit(
+                self._revision.scorer, asked.X, self._arrived_s, asked.budget_s, self
+            )
+
+    def _answer(self, result: Result) -> Answer:
+        scored_s = time.perf_counter()
+        answer = self._door.write(self._revision, self._asked, result)
+        times_s = (self._arrived_s, self._decoded_s, scored_s)
+        total_s = self._model.count(result, times_s, self._asked.budget_s)
+        answer.headers += (self._revision.header, server_timing(result.queue_s, result.score_s, total_s))
+        if self._accept is not None and len(answer.body) > MIN_COMPRESSED_BYTES:
+            _compress(answer, self._accept)
+        return answer
+
+    def _end(self, answer: Answer) -> None:
+        self._ended = True
+        self._model.counters.request_ended(self._door.name, answer.status)
+        self._deliver(answer)
+
+
+def _compress(answer: Answer, accepted: bytes) -> None:
+    compressed = deflate(answer.body, accepted)
+    if compressed is not None:
+        answer.body, encoding = compressed
+        answer.headers += ((b"content-encoding", encoding), (b"vary", b"accept-encoding"))

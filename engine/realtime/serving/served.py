@@ -1,0 +1,192 @@
+"""A model as it is served: its scorer, its batcher, its promise, and what its answers have in common."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine.errors import BadRow, ScoringFailed
+from engine.prepare.preparer import Preparer
+from engine.realtime.batching.admission import Admission
+from engine.realtime.batching.batcher import Batcher, Result
+from engine.realtime.counting.counters import ModelCounters
+from engine.realtime.doors.calls import Asked
+from engine.realtime.doors.tensors import datatype_of
+from engine.schema import Schema
+
+_encode = msgspec.json.encode
+REVISION_DIGITS = 12
+"""Digits of a revision in answers and paths."""
+MAX_REASONS = 10
+"""Bad rows that an answer explains; it names them all."""
+
+
+class Scores(Protocol):
+    """What the real-time path asks of a scorer."""
+
+    @property
+    def revision(self) -> str:
+        """Digest of the bundle."""
+
+    @property
+    def schema(self) -> Schema:
+        """Features and output."""
+
+    @property
+    def preparer(self) -> Preparer:
+        """Data to numbers."""
+
+    def score_rows(self, X: Any) -> Any:
+        """Scores ``[n, K]`` of a prepared block."""
+
+    def tabulate(self, scores: Any, bad: Mapping[int, str]) -> pa.Table:
+        """Scores as a table, null in bad rows."""
+
+
+class Revision:
+    """One revision of a model, and what depends on nothing else: decoders, names, rendered text."""
+
+    def __init__(self, name: str, scorer: Scores) -> None:
+        self.name = name
+        self.scorer = scorer
+        self.id = scorer.revision[:REVISION_DIGITS]
+        self.schema = scorer.schema
+        self.preparer = scorer.preparer
+        self.output = scorer.schema.output
+        self.n_outputs = len(self.output.columns)
+        self.output_dtype = np.dtype(self.output.type)
+        self.output_datatype = "FP32" if self.output.type == "float32" else "FP64"
+        self.datatypes = {feature.name: datatype_of(feature) for feature in self.schema.features}
+        self.is_numeric = "BYTES" not in self.datatypes.values()
+        self.infer_head = b'{"model_name":%b,"model_version":%b,' % (_encode(name), _encode(self.id))
+        self.infer_output = b'"outputs":[{"name":%b,"datatype":"%b","shape":' % (
+            _encode(self.output.name),
+            self.output_datatype.encode(),
+        )
+        labels = b'"labels":%b,' % _encode(self.output.labels) if self.output.labels else b""
+        self.score_head = b'{"model":%b,"revision":%b,%b"scores":' % (_encode(name), _encode(self.id), labels)
+        self.header = (b"tandem-revision", self.id.encode())
+        rows = msgspec.defstruct("Rows", [("rows", list[self.preparer.row_type])], forbid_unknown_fields=True)  # type: ignore[name-defined]
+        self.rows_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(rows)
+
+    def is_version(self, version: str) -> bool:
+        """Whether a version in a path means this revision: its digest, or twelve digits of it or more."""
+        return len(version) >= REVISION_DIGITS and self.scorer.revision.startswith(version)
+
+
+class ServedModel:
+    """A name, its current revision and its batcher.
+
+    Args:
+        name: The model's name.
+        scorer: Warmed up.
+        slo_s: The promise.
+        max_batch_rows: Most rows of one call.
+        counters: Where its work is counted.
+    """
+
+    def __init__(
+        self, name: str, scorer: Scores, *, slo_s: float, max_batch_rows: int, counters: ModelCounters
+    ) -> None:
+        self.name = name
+        self.revision = Revision(name, scorer)
+        self.slo_s = slo_s
+        self.counters = counters
+        self.batcher = Batcher(Admission(slo_s, max_batch_rows), counters)
+
+    def learn_costs(self, budget_s: float = 0.2) -> None:
+        """Time batches of one row, two, four and so on, so that admission knows what it promises."""
+        scorer, schema = self.revision.scorer, self.revision.schema
+        admission, ends_s = self.batcher.admission, time.perf_counter() + budget_s
+        rows = 1
+        while rows <= admission.most_rows and time.perf_counter() < ends_s:
+            X = np.zeros((rows, len(schema.features)), schema.dtype)
+            admission.observe(rows, min(_timed(scorer, X) for _ in range(4)))
+            rows *= 2
+        admission.settle()
+        self.batcher.settle()
+
+    def swap(self, scorer: Scores) -> None:
+        """Serve another revision from the next request on; what waits is scored by the one it came for."""
+        self.revision = Revision(self.name, scorer)
+
+    async def score(self, revision: Revision, asked: Asked, arrived_s: float) -> Result:
+        """The scores of what a door has read, for who can wait in a coroutine.
+
+        Args:
+            revision: Prepared the rows, and scores them.
+            asked: Rows, the bad ones, the deadline.
+            arrived_s: When the request came, by ``time.perf_counter``.
+
+        Raises:
+            BadRow: All rows are bad.
+            ScoringFailed: The model raised on every row.
+            Refused: Not in time.
+        """
+        if len(asked.bad) == len(asked.X):
+            return needs_no_model(revision, asked)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        ticket = self.batcher.submit(revision.scorer, asked.X, arrived_s, asked.budget_s, future)
+        try:
+            return settled(asked, await future)
+        except asyncio.CancelledError:
+            self.batcher.cancel(ticket)
+            raise
+
+    def count(self, result: Result, times_s: tuple[float, float, float], budget_s: float) -> float:
+        """Count a request that is answered now; returns the seconds it took.
+
+        Args:
+            result: What it was answered.
+            times_s: When it arrived, was decoded and was scored.
+            budget_s: How long after arrival its deadline is.
+        """
+        arrived_s, decoded_s, scored_s = times_s
+        now_s = time.perf_counter()
+        total_s = now_s - arrived_s
+        counters = self.counters
+        counters.request_scored(len(result.scores), len(result.bad), total_s > budget_s)
+        counters.request_took(
+            total_s, decoded_s - arrived_s, result.queue_s, result.score_s, now_s - scored_s
+        )
+        return total_s
+
+
+def needs_no_model(revision: Revision, asked: Asked) -> Result:
+    """The result of a request without a good row: nothing for no rows, else raises ``BadRow``."""
+    if asked.bad:
+        raise BadRow(explain(asked.bad))
+    return Result(np.empty((0, revision.n_outputs), revision.output_dtype), asked.bad, 0.0, 0.0)
+
+
+def settled(asked: Asked, result: Result) -> Result:
+    """A batcher's result with the rows that were bad before; raises ``ScoringFailed`` where all failed."""
+    if not (result.bad or asked.bad):
+        return result
+    if len(result.bad) == len(asked.X) > 0:
+        raise ScoringFailed(f"the model raised: {explain(result.bad)}")
+    return Result(result.scores, result.bad | asked.bad, result.queue_s, result.score_s)
+
+
+def _timed(scorer: Scores, X: NDArray[Any]) -> float:
+    started_s = time.perf_counter()
+    scorer.score_rows(X)
+    return time.perf_counter() - started_s
+
+
+def server_timing(queue_s: float, score_s: float, total_s: float) -> tuple[bytes, bytes]:
+    """The ``Server-Timing`` header, in milliseconds as its standard demands."""
+    value = b"queue;dur=%.3f, score;dur=%.3f, total;dur=%.3f" % (queue_s * 1e3, score_s * 1e3, total_s * 1e3)
+    return b"server-timing", value
+
+
+def explain(bad: dict[int, str]) -> str:
+    """Bad rows in a sentence."""
+    rows = sorted(bad)
+    text = "; ".join(f"row {row}: {bad[row]}" for row in rows[:MAX_REASONS])
+    return text if len(rows) <= MAX_REASONS else f"{text}; and {len(rows) - MAX_REASONS} rows more"

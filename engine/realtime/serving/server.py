@@ -1,0 +1,146 @@
+"""Serving an app on a listener, and ending without losing a request."""
+
+import asyncio
+import contextlib
+import gc
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from engine.config import Serve
+from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.connection import Connection
+from engine.realtime.serving.listener import BACKLOG
+
+if TYPE_CHECKING:
+    from engine.realtime.grpc.server import GrpcServer
+
+IDLE_GRACE_S = 2.0
+"""How long a draining server waits for an idle connection to ask once more and be told to close."""
+SWEEP_S = 1.0
+POLL_S = 0.02
+SWITCH_S = 0.0005
+"""A thread that comes back from a kernel waits no longer than this for the interpreter."""
+
+
+class Server:
+    """uvicorn's HTTP on a listener of ours, within the running event loop.
+
+    Args:
+        app: Answers.
+        listener: Bound and listening; it is the server's from now on.
+        settings: Timeouts.
+    """
+
+    def __init__(self, app: ScoringApp, listener: socket.socket, settings: Serve) -> None:
+        self._app = app
+        self._listener = listener
+        self._settings = settings
+        self._state = ServerState()
+        self._server: asyncio.AbstractServer | None = None
+        self.grpc: GrpcServer | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._config = Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+        )
+        self._config.load()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those open now."""
+        return [one for one in self._state.connections if isinstance(one, Connection)]
+
+    def sweep(self, now_s: float) -> None:
+        """End connections whose request does not come in time."""
+        for connection in self.connections:
+            connection.close_if_stuck(now_s)
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        sys.setswitchinterval(SWITCH_S)
+        # What is loaded by now stays: a full collection need not walk it again, which takes 100 ms.
+        gc.collect()
+        gc.freeze()
+        loop = asyncio.get_running_loop()
+        # A duplicate, so that the queue behind the listener outlives the end of accepting.
+        self._server = await loop.create_server(self._connection, sock=self._listener.dup(), backlog=BACKLOG)
+        self._sweeper = loop.create_task(self._sweep())
+        if self._settings.grpc_port is not None:
+            await self._start_grpc()
+
+    async def drain(self) -> None:
+        """Answer everything that is under way or waits to be accepted, then end.
+
+        Every answer closes its connection from now on. Idle connections have ``IDLE_GRACE_S`` for one
+        more request, requests under way ``drain_s``. A second call returns at once.
+        """
+        self._app.draining = True
+        if self._listener.fileno() == -1:
+            return
+        if self._server is not None:
+            self._server.close()
+        await self._accept_the_rest()
+        self._listener.close()
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._settings.drain_s
+        ending = loop.create_task(self.grpc.drain()) if self.grpc is not None else None
+        await self._until_closed(min(ends_s, loop.time() + IDLE_GRACE_S))
+        for connection in self.connections:
+            connection.shutdown()
+        await self._until_closed(ends_s)
+        if ending is not None:
+            await ending
+        for task in list(self._state.tasks):
+            task.cancel()
+        for connection in self.connections:
+            connection.transport.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await asyncio.sleep(0)
+
+    async def _start_grpc(self) -> None:
+        from engine.realtime.grpc.server import GrpcServer  # costs a tenth of a second
+
+        shared = bool(self._listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+        self.grpc = GrpcServer(self._app, self._settings, shared=shared)
+        await self.grpc.start()
+
+    def _connection(self) -> Connection:
+        return Connection(self._config, self._state, asyncio.get_running_loop(), self._app)
+
+    async def _accept_the_rest(self) -> None:
+        """Closing a shared listener resets what waits in its queue; take it first."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted, _ = self._listener.accept()
+                accepted.setblocking(False)
+                await loop.connect_accepted_socket(self._connection, accepted)
+
+    async def _until_closed(self, until_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        while self._state.connections and loop.time() < until_s:
+            await asyncio.sleep(POLL_S)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep(loop.time())

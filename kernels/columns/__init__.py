@@ -1,0 +1,1 @@
+"""From Arrow's buffers to numbers."""

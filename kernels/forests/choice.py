@@ -1,0 +1,143 @@
+"""Which kernel scores a forest: whichever is fastest, at each size of batch, on the machine at hand.
+
+All of them give the same bits, so nothing but time depends on the choice.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kernels.forests.binning import Unsuited
+from kernels.forests.forest import CATEGORICAL, Forest
+from kernels.forests.interleaved import Interleaved
+from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.traversal import Traversal
+
+BATCH_ROWS = (1, 64, 1024)
+"""The sizes that are tried; a batch is scored by what won at the largest of them that it reaches."""
+TRIAL_SECONDS = 0.02
+"""How long the kernels are tried at one size, together."""
+SURELY = 2.0
+"""A kernel that should be faster by this factor is taken without a trial."""
+STEP_COST = 1.3
+"""A step of a walk, by the cost of looking up a mask row."""
+CACHED_BYTES = 1 << 23
+"""Tables of at most this size mostly stay in the processor's caches."""
+
+
+class ForestKernel(Protocol):
+    """A forest ready to be scored. Calls may run at the same time in several threads."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for ``tandem inspect``."""
+
+    def score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the margins of ``X`` to ``out``.
+
+        Args:
+            X: C-order [n, F] of the type the kernel was chosen for, writable.
+            out: C-order [n, K], float32 if the forest is ``single``, else float64.
+        """
+
+    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        """The same for ``F`` contiguous columns of ``n`` values each."""
+
+
+class Choice:
+    """The kernels of a forest by size of batch; a ``ForestKernel`` itself.
+
+    Attributes:
+        by_rows: The kernel for batches of at least so many rows.
+    """
+
+    def __init__(self, by_rows: Mapping[int, ForestKernel]) -> None:
+        self.by_rows = dict(by_rows)
+        kernels = list(self.by_rows.values())
+        if all(kernel is kernels[0] for kernel in kernels):
+            # The kernel's own method, because a call of one row would feel another one around it.
+            self.score_rows, self.score_columns = kernels[0].score_rows, kernels[0].score_columns
+        else:
+            self.score_rows, self.score_columns = self._score_rows, self._score_columns
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The kernels' names by size of batch, in words."""
+        return {f"from {n} row{'s' * (n > 1)}": kernel.name for n, kernel in self.by_rows.items()}
+
+    @property
+    def name(self) -> str:
+        """One name, or each with the size of batch from which it is used."""
+        if len(set(self.names.values())) == 1:
+            return self.by_rows[BATCH_ROWS[0]].name
+        return ", ".join(f"{name} {size}" for size, name in self.names.items())
+
+    def kernel_for(self, n_rows: int) -> ForestKernel:
+        """The kernel that scores a batch of ``n_rows``."""
+        reached = [rows for rows in BATCH_ROWS if rows <= n_rows]
+        return self.by_rows[reached[-1] if reached else BATCH_ROWS[0]]
+
+    def _score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
+        self.kernel_for(len(out)).score_rows(X, out)
+
+    def _score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        self.kernel_for(len(out)).score_columns(columns, out)
+
+
+def choose(forest: Forest, dtype: DTypeLike) -> Choice:
+    """The kernels for ``forest`` over features of ``dtype`` (float32 or float64)."""
+    masks = _masks(forest, dtype)
+    if masks and masks.n_bytes < CACHED_BYTES and masks.n_lookups * SURELY < n_steps(forest) * STEP_COST:
+        return Choice(dict.fromkeys(BATCH_ROWS, masks))
+    try:
+        walks = Interleaved(forest, dtype)
+    except Unsuited:
+        return Choice(dict.fromkeys(BATCH_ROWS, masks or Traversal(forest)))
+    if masks is None:
+        return Choice(dict.fromkeys(BATCH_ROWS, walks))
+    return Choice({n_rows: fastest([masks, walks], forest, dtype, n_rows) for n_rows in BATCH_ROWS})
+
+
+def _masks(forest: Forest, dtype: DTypeLike) -> IntervalMasks | None:
+    try:
+        return IntervalMasks(forest, dtype)
+    except Unsuited:
+        return None
+
+
+def n_steps(forest: Forest) -> float:
+    """About how many nodes a row passes, if the trees were balanced."""
+    n_nodes = np.diff(forest.tree_start)
+    return float(np.log2((n_nodes + 1) / 2).sum())
+
+
+def fastest(kernels: Sequence[ForestKernel], forest: Forest, dtype: DTypeLike, n_rows: int) -> ForestKernel:
+    """The kernel that scores some likely batch of ``n_rows`` in the shortest time."""
+    X = likely_rows(forest, max(n_rows, 256)).astype(dtype)
+    out = np.empty((n_rows, forest.n_outputs), np.float32 if forest.single else np.float64)
+    for kernel in kernels:
+        kernel.score_rows(X[:n_rows], out)
+    best = dict.fromkeys(kernels, np.inf)
+    stop = time.perf_counter() + TRIAL_SECONDS
+    start = 0
+    while start == 0 or time.perf_counter() < stop:
+        for kernel in kernels:
+            first = start % (len(X) - n_rows + 1)
+            begin = time.perf_counter()
+            kernel.score_rows(X[first : first + n_rows], out)
+            best[kernel] = min(best[kernel], time.perf_counter() - begin)
+        start += 1
+    return min(kernels, key=lambda kernel: best[kernel])
+
+
+def likely_rows(forest: Forest, n_rows: int) -> NDArray[np.float64]:
+    """Rows that spread over all leaves: thresholds that occur, or small codes, the same at every load."""
+    random = np.random.default_rng(0)
+    X = random.integers(0, 32, size=(n_rows, forest.n_features)).astype(np.float64)
+    numeric = (forest.feature >= 0) & ((forest.rule & CATEGORICAL) == 0)
+    for feature in np.unique(forest.feature[numeric]):
+        X[:, feature] = random.choice(forest.threshold[numeric & (forest.feature == feature)], size=n_rows)
+    return X

@@ -1,0 +1,325 @@
+"""Interleaved traversal, for trees with too many leaves for masks: many walks at once, without branches.
+
+A walk alone waits at each node for memory, and guesses where to go next. Here LANES walks, of several
+rows through one tree or of a few rows through several trees, take a step each in turn; they do not wait
+for each other. Values are binned first (see ``binning``), so a node is one word, its two children are
+neighbours, and a step is ``child + (bin > edge)``. Walks that reached their leaf drop out of the turn.
+
+A *face* is what a node compares with its edge: a bin column counted from 1 with missing values after
+all others, the same with them before all others (a node that sends them left), or, for a set of
+categories, 1 for bins that go right and 0 for bins that go left.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kernels.compiler import inlined, kernel
+from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns
+from kernels.forests.ending import Ending, finish, sum_dtype
+from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, SET_RIGHT, Forest
+from kernels.parts import addresses_of, gather_parts, part
+
+LANES = 256
+"""Walks in turn."""
+CHUNK_FACES = 1 << 16
+"""Faces of the rows scored together, 128 KiB: they stay in cache while the trees pass by."""
+CHILD_SHIFT, EDGE_SHIFT, FACE_SHIFT = 2, 32, 48
+MAX_NODES = 1 << (EDGE_SHIFT - CHILD_SHIFT)
+MAX_FACES = 1 << 16
+LEFT_IS_LEAF, RIGHT_IS_LEAF = 1, 2
+"""A node is uint64: face, edge (16 bits each), left child (30 bits; the right one follows it), two flags."""
+FACE = np.dtype([("column", np.int64), ("first", np.int64)])
+"""The bin column of a face; where in ``sets`` its categories begin, or one of the following."""
+MISSING_LAST, MISSING_FIRST = -1, -2
+PARTS = (
+    "columns", "n_bins", "edges", "classes", "faces", "sets", "nodes", "roots", "tree_output", "leaf_value",
+    "base", "scale", "bias", "divisor",
+)  # fmt: skip
+(
+    COLUMNS, N_BINS, EDGES, CLASSES, FACES, SETS, NODES, ROOTS, TREE_OUTPUT, LEAF_VALUE,
+    BASE, SCALE, BIAS, DIVISOR,
+) = range(len(PARTS))  # fmt: skip
+
+
+@kernel
+def score_rows(model: NDArray[np.int64], X: NDArray[Any], out: NDArray[Any]) -> None:
+    """Write the margins of ``X`` to ``out``.
+
+    Args:
+        model: int64[14, 2], as PARTS says.
+        X: C-order float32 or float64[n, F]; NaN is missing.
+        out: C-order [n, K] of the type of the sums.
+    """
+    columns = part(model, COLUMNS, COLUMN)
+    edges = part(model, EDGES, X.dtype)
+    classes = part(model, CLASSES, np.uint16)
+    n_faces = len(part(model, FACES, FACE))
+    chunk_rows = rows_of_chunk(n_faces, len(out))
+    bins = np.empty((chunk_rows, len(columns)), np.uint16)
+    looks = np.empty((chunk_rows, n_faces), np.uint16)
+    for start in range(0, len(out), chunk_rows):
+        end = min(start + chunk_rows, len(out))
+        bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
+        write_margins(model, bins, looks, out, start, end)
+
+
+@kernel
+def score_columns(
+    model: NDArray[np.int64], addresses: NDArray[np.int64], example: NDArray[Any], out: NDArray[Any]
+) -> None:
+    """Write the margins of the rows to ``out``.
+
+    Args:
+        model: int64[14, 2], as PARTS says.
+        addresses: int64[F], of contiguous columns of n values.
+        example: An array of the columns' type; its values do not matter.
+        out: C-order [n, K] of the type of the sums.
+    """
+    columns = part(model, COLUMNS, COLUMN)
+    edges = part(model, EDGES, example.dtype)
+    classes = part(model, CLASSES, np.uint16)
+    n_faces = len(part(model, FACES, FACE))
+    chunk_rows = rows_of_chunk(n_faces, len(out))
+    bins = np.empty((chunk_rows, len(columns)), np.uint16)
+    looks = np.empty((chunk_rows, n_faces), np.uint16)
+    for start in range(0, len(out), chunk_rows):
+        end = min(start + chunk_rows, len(out))
+        bin_arrays(columns, edges, classes, addresses, example, start, end, bins)
+        write_margins(model, bins, looks, out, start, end)
+
+
+@inlined
+def rows_of_chunk(n_faces: int, n_rows: int) -> int:
+    """How many of ``n_rows`` rows to score together."""
+    return max(1, min(n_rows, CHUNK_FACES // max(1, n_faces)))
+
+
+@kernel
+def write_margins(
+    model: NDArray[np.int64],
+    bins: NDArray[np.uint16],
+    looks: NDArray[np.uint16],
+    out: NDArray[Any],
+    start: int,
+    end: int,
+) -> None:
+    """Write the margins of the rows ``start`` to ``end`` of ``out``, whose bins these are."""
+    n_bins = part(model, N_BINS, np.int64)
+    show_faces(part(model, FACES, FACE), n_bins, part(model, SETS, np.uint8), bins, end - start, looks)
+    base = part(model, BASE, out.dtype)
+    for row in range(start, end):
+        for k in range(out.shape[1]):
+            out[row, k] = base[k]
+    add_trees(model, looks, out, start, end)
+    bias = part(model, BIAS, out.dtype)
+    divisor = part(model, DIVISOR, out.dtype)
+    if len(bias) or len(divisor):
+        finish(part(model, SCALE, out.dtype), bias, divisor, out[start:end])
+
+
+@kernel
+def show_faces(
+    faces: NDArray[Any],
+    n_bins: NDArray[np.int64],
+    sets: NDArray[np.uint8],
+    bins: NDArray[np.uint16],
+    n_rows: int,
+    looks: NDArray[np.uint16],
+) -> None:
+    """Write to ``looks`` how each face looks for each row."""
+    for f in range(len(faces)):
+        c, first = faces[f].column, faces[f].first
+        missing = n_bins[c] - 1
+        if first == MISSING_LAST:
+            for row in range(n_rows):
+                looks[row, f] = bins[row, c] + 1
+        elif first == MISSING_FIRST:
+            for row in range(n_rows):
+                looks[row, f] = 0 if bins[row, c] == missing else bins[row, c] + 1
+        else:
+            for row in range(n_rows):
+                looks[row, f] = sets[first + bins[row, c]]
+
+
+@kernel
+def add_trees(
+    model: NDArray[np.int64], looks: NDArray[np.uint16], out: NDArray[Any], start: int, end: int
+) -> None:
+    """Add all trees to the rows ``start`` to ``end`` of ``out``, in tree order."""
+    nodes = part(model, NODES, np.uint64)
+    roots = part(model, ROOTS, np.uint32)
+    tree_output = part(model, TREE_OUTPUT, np.int32)
+    leaf_value = part(model, LEAF_VALUE, out.dtype)
+    width = len(leaf_value) // max(1, len(nodes))
+    n_faces = looks.shape[1]
+    flat = looks.reshape(looks.size)
+    at = np.empty(LANES, np.uint32)
+    place = np.empty(LANES, np.uint32)
+    turn = np.empty(LANES + 1, np.uint32)
+    tile_rows = min(end - start, LANES)
+    n_together = LANES // tile_rows
+    for tree in range(0, len(roots), n_together):
+        last_tree = min(tree + n_together, len(roots))
+        for tile in range(start, end, tile_rows):
+            n_rows = min(tile_rows, end - tile)
+            n_walks = 0
+            waiting = 0
+            for t in range(tree, last_tree):
+                for row in range(n_rows):
+                    at[n_walks] = roots[t]
+                    place[n_walks] = (tile - start + row) * n_faces
+                    turn[waiting] = n_walks
+                    waiting += nodes[roots[t]] != 0
+                    n_walks += 1
+            walk(nodes, flat, place, at, turn, waiting)
+            for t in range(tree, last_tree):
+                first = np.uint64((t - tree) * n_rows)
+                for v in range(width):
+                    k = np.uint64(tree_output[t] + v)
+                    for row in range(np.uint64(n_rows)):
+                        leaf = np.uint64(at[first + row]) * np.uint64(width) + np.uint64(v)
+                        out[np.uint64(tile) + row, k] += leaf_value[leaf]
+
+
+@inlined
+def walk(
+    nodes: NDArray[np.uint64],
+    looks: NDArray[np.uint16],
+    place: NDArray[np.uint32],
+    at: NDArray[np.uint32],
+    turn: NDArray[np.uint32],
+    waiting: int,
+) -> None:
+    """Take the walks in ``turn[:waiting]`` from the nodes ``at`` to leaves; faces begin at ``place``."""
+    one = np.uint64(1)
+    while waiting > 0:
+        kept = np.uint64(0)
+        for i in range(waiting):
+            lane = turn[i]
+            node = nodes[at[lane]]
+            look = np.uint64(looks[place[lane] + (node >> np.uint64(FACE_SHIFT))])
+            edge = (node >> np.uint64(EDGE_SHIFT)) & np.uint64(0xFFFF)
+            right = np.uint64(look > edge)
+            at[lane] = ((node & np.uint64(0xFFFFFFFF)) >> np.uint64(CHILD_SHIFT)) + right
+            turn[kept] = lane
+            kept += one - ((node >> right) & one)
+        waiting = int(kept)
+
+
+class Interleaved:
+    """Scores any forest of up to 2**30 nodes and 65,536 faces; raises Unsuited for larger ones.
+
+    Attributes:
+        score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
+    """
+
+    name = "interleaved traversal"
+
+    def __init__(self, forest: Forest, dtype: DTypeLike) -> None:
+        binning = Binning.of(forest, dtype)
+        faces, sets, node_face = _faces(forest, binning)
+        place = lay_out(forest.tree_start, forest.feature, forest.left, forest.right)
+        ending = Ending.of(forest)
+        leaf_value = np.zeros(forest.leaf_value.shape, sum_dtype(forest))
+        leaf_value[place] = forest.leaf_value
+        made = {
+            "faces": faces,
+            "sets": sets,
+            "nodes": _nodes(forest, binning, node_face, place),
+            "roots": forest.tree_start[:-1].astype(np.uint32),
+            "tree_output": forest.tree_output.astype(np.int32),
+            "leaf_value": leaf_value,
+        }
+        self._arrays = gather_parts(PARTS, made, binning, ending)
+        self._model = addresses_of(self._arrays)
+        self._example = np.empty(1, dtype)
+        self.score_rows = functools.partial(score_rows, self._model)
+
+    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        """The same for ``F`` contiguous columns of ``n`` values."""
+        addresses = np.array([column.ctypes.data for column in columns], np.int64)
+        score_columns(self._model, addresses, self._example, out)
+
+
+@kernel
+def lay_out(
+    tree_start: NDArray[np.int64],
+    feature: NDArray[np.int32],
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """By node, its new place: trees where they were, level by level, siblings side by side.
+
+    Args:
+        tree_start: As in ``Forest``.
+        feature: As in ``Forest``.
+        left: As in ``Forest``.
+        right: As in ``Forest``.
+    """
+    place = np.zeros(len(feature), np.int64)
+    order = np.zeros(len(feature), np.int64)
+    for tree in range(len(tree_start) - 1):
+        start = tree_start[tree]
+        order[start] = start
+        end = start + 1
+        for position in range(start, tree_start[tree + 1]):
+            node = order[position]
+            place[node] = position
+            if position < end and feature[node] >= 0:
+                order[end] = start + left[node]
+                order[end + 1] = start + right[node]
+                end += 2
+    return place
+
+
+def _faces(forest: Forest, binning: Binning) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.int64]]:
+    """FACE[L], the ``sets`` they refer to, and by node the face it compares (0 at leaves)."""
+    inner = np.flatnonzero(forest.feature >= 0)
+    rule = forest.rule[inner]
+    categorical = (rule & CATEGORICAL) != 0
+    row = np.where(categorical, binning.node_edge[inner], -1).astype(np.int64)
+    missing_left = (rule & DEFAULT_LEFT) != 0
+    set_right = categorical & ((rule & SET_RIGHT) != 0)
+    n_rows = int(row.max(initial=-1)) + 2
+    keys = ((binning.node_column[inner] * n_rows + row + 1) * 2 + missing_left) * 2 + set_right
+    distinct, one, node_face = np.unique(keys, return_index=True, return_inverse=True)
+    if len(distinct) > MAX_FACES:
+        raise Unsuited
+    faces = np.zeros(len(distinct), FACE)
+    sets = [np.empty(0, np.uint8)]
+    n_set_bins = 0
+    for number, i in enumerate(one):
+        column = int(binning.node_column[inner[i]])
+        first = MISSING_FIRST if missing_left[i] else MISSING_LAST
+        if categorical[i]:
+            first = n_set_bins
+            rights = binning.sets_left[column][row[i]] == set_right[i]
+            sets.append(np.append(rights, not missing_left[i]).astype(np.uint8))
+            n_set_bins += len(sets[-1])
+        faces[number] = column, first
+    face = np.zeros(len(forest.feature), np.int64)
+    face[inner] = node_face
+    return faces, np.concatenate(sets), face
+
+
+def _nodes(
+    forest: Forest, binning: Binning, node_face: NDArray[np.int64], place: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """uint64[N], the nodes at their new places; 0 at leaves."""
+    if len(place) >= MAX_NODES:
+        raise Unsuited
+    inner = np.flatnonzero(forest.feature >= 0)
+    start = forest.tree_start[np.searchsorted(forest.tree_start, inner, side="right") - 1]
+    left, right = start + forest.left[inner], start + forest.right[inner]
+    categorical = (forest.rule[inner] & CATEGORICAL) != 0
+    edge = np.where(categorical, 0, binning.node_edge[inner] + 1)
+    flags = LEFT_IS_LEAF * (forest.feature[left] < 0) + RIGHT_IS_LEAF * (forest.feature[right] < 0)
+    nodes = np.zeros(len(place), np.uint64)
+    parts = [(node_face[inner], FACE_SHIFT), (edge, EDGE_SHIFT), (place[left], CHILD_SHIFT), (flags, 0)]
+    for values, shift in parts:
+        nodes[place[inner]] |= values.astype(np.uint64) << np.uint64(shift)
+    return nodes

@@ -1,0 +1,1 @@
+"""The CUDA twins, and when they are used."""

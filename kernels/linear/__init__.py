@@ -1,0 +1,1 @@
+"""Linear models and the transforms in front of them."""

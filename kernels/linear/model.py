@@ -1,0 +1,259 @@
+"""Linear models: transforms, dot product and link of rows or of columns, the same bits at either door.
+
+The margin is ``(coef[k, 0] * x[0] + coef[k, 1] * x[1] + …) + intercept[k]``, every product and every
+sum rounded to float64, in this order. So a score depends neither on its neighbours nor on how
+many there are. A feature that is missing and not imputed makes the margin NaN. Matrix libraries add up
+in other orders, and differ by some units in the last place.
+
+Columns are read once, a block of rows at a time: the block's sums stay in the first-level cache while
+one column after the other is transformed and added, and the next column's part is on its way from memory.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
+
+from kernels.columns.bitmaps import blank_invalid
+from kernels.compiler import inlined, kernel
+from kernels.forests.hints import LINE_BYTES, prefetch, wide_vectors
+from kernels.forests.simd import pointer_at
+from kernels.linear.transforms import (
+    AFFINE,
+    PLAIN,
+    Transform,
+    affine,
+    column_parameters,
+    logarithmic,
+    transformed,
+)
+from kernels.scores.links import apply_link, sigmoid
+
+BLOCK_ROWS = 1024
+"""Rows whose sums stay in the first-level cache while the columns pass by."""
+CHUNK_ROWS = 256
+"""Rows of a column between two groups of prefetches; one at a time would break the loops' vectors."""
+
+
+VALUES, VALID, FIRST = 0, 1, 2
+"""Where a column is: addresses of its values and of its bitmap (0 if it has none), the bitmap's first bit."""
+NO_LINK, SIGMOID = 0, 1
+
+Bitmap = tuple[NDArray[np.uint8], int]
+
+
+@kernel
+def add_rows(
+    coef: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    columns: NDArray[Any],
+    X: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Write the margins of rows to ``out``.
+
+    Args:
+        coef: C-order float64[K, F].
+        intercept: float64[K].
+        columns: COLUMN[F].
+        X: C-order float32 or float64[n, F]; NaN is missing.
+        out: C-order float64[n, K].
+    """
+    row_values = np.empty(coef.shape[1])
+    for row in range(X.shape[0]):
+        for feature in range(coef.shape[1]):
+            row_values[feature] = transformed(np.float64(X[row, feature]), columns[feature])
+        for k in range(coef.shape[0]):
+            margin = 0.0
+            for feature in range(coef.shape[1]):
+                margin += coef[k, feature] * row_values[feature]
+            out[row, k] = margin + intercept[k]
+
+
+@kernel
+def add_columns(
+    coef: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    columns: NDArray[Any],
+    places: NDArray[np.int64],
+    example: NDArray[Any],
+    link: int,
+    scale: float,
+    out: NDArray[Any],
+) -> None:
+    """Write the margins, or their sigmoids, of rows to ``out``.
+
+    Args:
+        coef: C-order float64[K, F].
+        intercept: float64[K].
+        columns: COLUMN[F].
+        places: int64[F, 3], VALUES, VALID and FIRST of contiguous columns of n values.
+        example: An array of the columns' type; its values do not matter.
+        link: NO_LINK or SIGMOID.
+        scale: Of the sigmoid.
+        out: C-order float64[n, K].
+    """
+    n, n_outputs = out.shape
+    sums = np.empty((n_outputs, BLOCK_ROWS))
+    numbers = np.empty(CHUNK_ROWS)
+    values = np.empty(CHUNK_ROWS, example.dtype)
+    for start in range(0, n, BLOCK_ROWS):
+        end = min(start + BLOCK_ROWS, n)
+        sums[:] = 0.0
+        for feature in range(coef.shape[1]):
+            c = columns[feature]
+            steps, impute, low, high, shift = c.steps, c.impute, c.low, c.high, c.shift
+            for row in range(start, end, CHUNK_ROWS):
+                fetch_next(places, feature, row, example.itemsize)
+                size, first = min(CHUNK_ROWS, end - row), row - start
+                place = places[feature, VALUES] + row * example.itemsize
+                if places[feature, VALID]:
+                    place = copy_valid(
+                        places[feature, VALID], places[feature, FIRST] + row, place, size, values
+                    )
+                chunk = carray(pointer_at(place), size, example.dtype)
+                if n_outputs == 1:
+                    add(steps, impute, low, high, shift, coef[0, feature], chunk, sums[0, first:])
+                else:
+                    numbers[:] = 0.0
+                    add(steps, impute, low, high, shift, 1.0, chunk, numbers)
+                    for k in range(n_outputs):
+                        add(PLAIN, 0.0, 0.0, 0.0, 0.0, coef[k, feature], numbers[:size], sums[k, first:])
+        finish(sums, intercept, link, scale, out[start:end])
+
+
+@inlined
+def fetch_next(places: NDArray[np.int64], feature: int, row: int, itemsize: int) -> None:
+    """Prefetch what follows: the same rows of the next column, or of the first one's next block."""
+    if feature + 1 < len(places):
+        place = places[feature + 1, VALUES] + row * itemsize
+    else:
+        place = places[0, VALUES] + (row + BLOCK_ROWS) * itemsize
+    for byte in range(0, CHUNK_ROWS * itemsize, LINE_BYTES):
+        prefetch(place + byte)
+
+
+@inlined
+def copy_valid(bitmap: int, first: int, place: int, size: int, values: NDArray[Any]) -> int:
+    """Copy values at ``place`` to ``values``, NaN where their bit is 0, and return where that is."""
+    valid = carray(pointer_at(bitmap + (first >> 3)), ((first & 7) + size + 7) >> 3, np.uint8)
+    blank_invalid(valid, first & 7, carray(pointer_at(place), size, values.dtype), values)
+    return int(values.ctypes.data)
+
+
+@inlined
+def add(
+    steps: int,
+    impute: float,
+    low: float,
+    high: float,
+    shift: float,
+    weight: float,
+    values: NDArray[Any],
+    sums: NDArray[np.float64],
+) -> None:
+    """Add ``weight`` times each transformed value to the sums."""
+    wide_vectors()
+    if steps == PLAIN:
+        for i in range(len(values)):
+            sums[i] += weight * np.float64(values[i])
+    elif steps == AFFINE:
+        for i in range(len(values)):
+            sums[i] += weight * affine(np.float64(values[i]), impute, low, high, shift)
+    else:
+        for i in range(len(values)):
+            sums[i] += weight * logarithmic(np.float64(values[i]), impute, low, high, shift)
+
+
+@inlined
+def finish(
+    sums: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    link: int,
+    scale: float,
+    out: NDArray[np.float64],
+) -> None:
+    """Add the intercepts to the sums [K, n], apply the link and write them to ``out`` [n, K]."""
+    if out.shape[1] == 1:
+        flat = out.reshape(out.size)
+        link_sums(sums[0], intercept[0], link, scale, flat)
+        return
+    for k in range(out.shape[1]):
+        link_sums(sums[k], intercept[k], link, scale, sums[k, : len(out)])
+        for row in range(len(out)):
+            out[row, k] = sums[k, row]
+
+
+@inlined
+def link_sums(
+    sums: NDArray[np.float64], intercept: float, link: int, scale: float, out: NDArray[np.float64]
+) -> None:
+    """Write the scores of an output's sums, as many as ``out`` holds."""
+    wide_vectors()
+    if link == SIGMOID:
+        for row in range(len(out)):
+            out[row] = sigmoid(scale * (sums[row] + intercept))
+    else:
+        for row in range(len(out)):
+            out[row] = sums[row] + intercept
+
+
+@kernel
+def address_of(values: NDArray[Any]) -> int:
+    """Where an array starts in memory; NumPy takes seven times as long to say so."""
+    return int(values.ctypes.data)
+
+
+class Linear:
+    """A linear model ready to be scored. Calls may run at the same time in several threads."""
+
+    name = "linear"
+
+    def __init__(
+        self,
+        coef: NDArray[np.float64],
+        intercept: NDArray[np.float64],
+        transforms: Sequence[Transform] | None = None,
+    ) -> None:
+        """``coef`` is [K, F], ``intercept`` [K]; without ``transforms`` features are weighed as they are."""
+        transforms = transforms or [Transform()] * coef.shape[1]
+        self._coef = np.ascontiguousarray(coef / np.array([t.scale for t in transforms]), np.float64)
+        self._intercept = np.ascontiguousarray(intercept, np.float64)
+        self._columns = column_parameters(transforms)
+
+    def score_rows(self, X: NDArray[Any], out: NDArray[np.float64]) -> None:
+        """Write the margins of ``X``, C-order float32 or float64[n, F], to ``out``, C-order float64[n, K]."""
+        add_rows(self._coef, self._intercept, self._columns, X, out)
+
+    def score_columns(
+        self,
+        columns: Sequence[NDArray[Any]],
+        out: NDArray[np.float64],
+        *,
+        valid: Sequence[Bitmap | None] | None = None,
+        link: str = "identity",
+        scale: float = 1.0,
+    ) -> None:
+        """Write the margins, or their scores, of columns to ``out``.
+
+        Args:
+            columns: F contiguous arrays [n] of one type, float32 or float64; NaN is missing.
+            out: C-order float64[n, K].
+            valid: For each column, the Arrow validity bitmap and the bit of row 0, or ``None``.
+            link: As in ``links.apply_link``; the sigmoid is taken while the sums are in the cache.
+            scale: Of the sigmoid.
+        """
+        if len(columns) != len(self._columns):
+            raise ValueError(f"expected {len(self._columns)} columns, got {len(columns)}")
+        places = np.zeros((len(columns), 3), np.int64)
+        places[:, VALUES] = [address_of(column) for column in columns]
+        for feature, bitmap in enumerate(valid or ()):
+            if bitmap is not None:
+                places[feature, VALID:] = address_of(bitmap[0]), bitmap[1]
+        example = columns[0][:0] if columns else self._intercept[:0]
+        fused = SIGMOID if link == "sigmoid" else NO_LINK
+        add_columns(self._coef, self._intercept, self._columns, places, example, fused, scale, out)
+        if link not in ("identity", "sigmoid"):
+            apply_link(link, scale, out, out)

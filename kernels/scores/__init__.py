@@ -1,0 +1,1 @@
+"""From margins to scores, and what is made of scores afterwards."""

@@ -1,0 +1,1 @@
+"""Parquet jobs beside other ways."""

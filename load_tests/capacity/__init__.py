@@ -1,0 +1,1 @@
+"""The largest rate that keeps a promise: searched for, and simulated."""

@@ -1,0 +1,1 @@
+"""A generator for rates that Locust cannot make."""

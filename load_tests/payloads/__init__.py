@@ -1,0 +1,1 @@
+"""Rows of a sample as requests in every format the engine speaks."""

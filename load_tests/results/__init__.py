@@ -1,0 +1,1 @@
+"""What a load test saw: recorded, judged, printed and drawn."""

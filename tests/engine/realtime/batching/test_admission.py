@@ -1,0 +1,171 @@
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.realtime.batching.admission import FULL_BATCH_SHARE, Admission, CostModel
+from tests.engine.realtime.simulation import Arrival, Exact, simulate
+
+SLO_S = 0.05
+
+
+def service_s(n_rows: int) -> float:
+    """4 ms and 0.3 ms a row: with at most 32 rows, 2,353 rows a second."""
+    return 0.004 + 0.0003 * n_rows
+
+
+CAPACITY = 32 / service_s(32)
+
+
+def poisson(rate: float, seconds: float, seed: int = 0) -> Iterator[Arrival]:
+    draw = random.Random(seed)
+    at_s = 0.0
+    while (at_s := at_s + draw.expovariate(rate)) < seconds:
+        yield Arrival(at_s, budget_s=SLO_S)
+
+
+def learned(most_rows: int = 32) -> Admission:
+    admission = Admission(SLO_S, most_rows)
+    for power in range(6):
+        admission.observe(1 << power, service_s(1 << power))
+    return admission
+
+
+def exact(most_rows: int = 32) -> Admission:
+    admission = Admission(SLO_S, most_rows, Exact(service_s))
+    admission.settle()
+    return admission
+
+
+@pytest.mark.parametrize("load", [1.2, 2.0, 5.0])
+def test_under_overload_nine_tenths_of_capacity_are_answered_in_time(load: float) -> None:
+    arrivals = list(poisson(load * CAPACITY, 10.0))
+    outcome = simulate(arrivals, learned(), service_s)
+    assert outcome.in_time(arrivals) >= 0.9 * CAPACITY * 10.0
+    assert len(outcome.answered_s) + len(outcome.refused) + len(outcome.expired) == len(arrivals)
+
+
+def test_costs_that_scatter_still_leave_ninety_nine_in_a_hundred_in_time() -> None:
+    draw = random.Random(1)
+
+    def scattered_s(n_rows: int) -> float:
+        return service_s(n_rows) * draw.uniform(0.9, 1.2)
+
+    arrivals = list(poisson(2 * CAPACITY, 20.0))
+    outcome = simulate(arrivals, learned(), scattered_s)
+    assert outcome.in_time(arrivals) >= 0.99 * len(outcome.answered_s)
+    assert outcome.in_time(arrivals) >= 0.85 * CAPACITY * 20.0
+
+
+def test_a_model_that_slows_down_is_learned_within_a_second() -> None:
+    arrivals = list(poisson(0.5 * CAPACITY, 10.0))
+    clock = iter(range(1_000_000))
+    outcome = simulate(arrivals, learned(), lambda n: service_s(n) * (1 if next(clock) < 500 else 4))
+    last = [i for i in outcome.late(arrivals) if arrivals[i].at_s > 6.0]
+    assert len(last) <= 0.01 * len(outcome.answered_s)
+
+
+def test_a_batch_size_given_up_is_tried_again() -> None:
+    arrivals = list(poisson(2 * CAPACITY, 10.0))
+    clock = iter(range(1_000_000))
+    outcome = simulate(arrivals, learned(), lambda n: service_s(n) * (2 if next(clock) < 100 else 1))
+    assert max(outcome.batches[100:200]) < 32
+    assert max(outcome.batches[-50:]) == 32
+
+
+def test_at_little_load_nobody_waits_for_a_batch_to_fill() -> None:
+    arrivals = list(poisson(0.02 * CAPACITY, 10.0))
+    outcome = simulate(arrivals, learned(), service_s)
+    waited = sorted(at_s - arrivals[i].at_s for i, at_s in outcome.answered_s.items())
+    assert waited[len(waited) // 2] == pytest.approx(service_s(1))
+    assert outcome.refused == set()
+
+
+arrivals_drawn = st.lists(
+    st.tuples(st.floats(0, 0.02), st.integers(1, 100), st.floats(0.001, 0.5), st.none() | st.floats(0, 0.1)),
+    max_size=60,
+)
+
+
+def trace(drawn: list[tuple[float, int, float, float | None]]) -> list[Arrival]:
+    at_s, arrivals = 0.0, []
+    for gap_s, n_rows, budget_s, stay_s in drawn:
+        at_s += gap_s
+        arrivals.append(Arrival(at_s, n_rows, budget_s, None if stay_s is None else at_s + stay_s))
+    return arrivals
+
+
+@given(arrivals_drawn)
+@settings(max_examples=300, deadline=None)
+def test_the_model_never_idles_while_a_row_waits(
+    drawn: list[tuple[float, int, float, float | None]],
+) -> None:
+    assert simulate(trace(drawn), exact(), service_s).idle_with_work == 0
+
+
+@given(arrivals_drawn)
+@settings(max_examples=500, deadline=None)
+def test_nobody_admitted_is_late_where_costs_are_known(
+    drawn: list[tuple[float, int, float, float | None]],
+) -> None:
+    # One that finds everything idle is always tried, so none asks for less than that takes here.
+    patient = [
+        (gap_s, n, max(budget_s, service_s(min(n, 32)) + 1e-6), stay_s)
+        for gap_s, n, budget_s, stay_s in drawn
+    ]
+    arrivals = trace(patient)
+    outcome = simulate(arrivals, exact(), service_s)
+    assert outcome.late(arrivals) == []
+    assert outcome.expired == set()
+
+
+def test_who_finds_everything_idle_is_tried_whatever_was_learned() -> None:
+    admission = Admission(SLO_S, 32)
+    admission.observe(1, 100.0)
+    assert admission.refusal(1, budget_s=0.001, small_rows=0, large_rows=0, rest_s=0.0) is None
+
+
+def test_a_refusal_says_how_long_it_would_take() -> None:
+    refusal = exact().refusal(1, budget_s=SLO_S, small_rows=1000, large_rows=0, rest_s=0.01)
+    assert refusal is not None
+    assert "1000 rows wait" in refusal
+
+
+def test_a_long_request_that_would_make_waiting_ones_late_is_refused() -> None:
+    admission = exact()
+    for waiting in range(0, 96, 32):
+        assert admission.refusal(32, budget_s=SLO_S, small_rows=waiting, large_rows=0, rest_s=1e-9) is None
+    refusal = admission.refusal(64, budget_s=10.0, small_rows=96, large_rows=0, rest_s=1e-9)
+    assert refusal == "64 rows would make requests late that wait already"
+
+
+def test_a_batch_never_takes_more_than_its_share_of_the_promise() -> None:
+    admission = exact(most_rows=1024)
+    assert service_s(admission.max_rows) <= FULL_BATCH_SHARE * SLO_S
+    assert service_s(2 * admission.max_rows) > FULL_BATCH_SHARE * SLO_S
+
+
+def test_a_size_not_seen_is_costed_row_by_row() -> None:
+    costs = CostModel()
+    costs.observe(4, 0.01)
+    assert costs.cost_s(4) == 0.01
+    assert costs.cost_s(16) == pytest.approx(0.04)
+    assert costs.typical_s(16) == pytest.approx(0.04)
+
+
+def test_costs_never_fall_with_more_rows() -> None:
+    costs = CostModel()
+    costs.observe(1, 0.02)
+    costs.observe(8, 0.01)
+    assert costs.cost_s(8) == 0.02
+
+
+def test_the_estimate_settles_where_one_in_a_hundred_exceeds_it() -> None:
+    draw, costs = random.Random(2), CostModel()
+    for _ in range(20_000):
+        costs.observe(1, draw.random())
+    exceeded = sum(draw.random() > costs.cost_s(1) for _ in range(10_000))
+    assert 0.002 < exceeded / 10_000 < 0.04
+    assert 0.4 < costs.typical_s(1) < 0.6

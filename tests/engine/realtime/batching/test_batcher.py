@@ -1,0 +1,207 @@
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import DeadlineExceeded, Overloaded
+from engine.realtime.batching.admission import Admission
+from engine.realtime.batching.batcher import INLINE_S, Batcher, Result, Waiting
+
+Block = NDArray[Any]
+
+
+class Sums:
+    """Scores a row by its sum; raises on a batch with a 13; notes its batches and its threads."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.threads: set[int] = set()
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def score_rows(self, X: Block) -> Block:
+        self.batches.append(len(X))
+        self.threads.add(threading.get_ident())
+        self.entered.set()
+        self.gate.wait(10)
+        if (X == 13).any():
+            raise ValueError("unlucky")
+        return X.sum(axis=1, keepdims=True)
+
+
+class Tally:
+    """Counts what a batcher reports."""
+
+    def __init__(self) -> None:
+        self.shed: list[str] = []
+        self.rows = 0
+
+    def batch_scored(self, n_rows: int, cost_s: float) -> None:
+        self.rows += n_rows
+
+    def request_shed(self, reason: str) -> None:
+        self.shed.append(reason)
+
+
+class Bench:
+    """A batcher with a cheap model, or with one that is believed to be dear."""
+
+    def __init__(self, *, dear: bool = False, slo_s: float = 60.0, max_rows: int = 64) -> None:
+        self.tally, self.model = Tally(), Sums()
+        admission = Admission(slo_s, max_rows)
+        if dear:
+            admission.observe(1, 10 * INLINE_S)
+        self.batcher = Batcher(admission, self.tally)
+
+    async def score(self, X: Block, budget_s: float = 60.0) -> Result:
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        ticket = self.submit(X, budget_s, future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.batcher.cancel(ticket)
+            raise
+
+    def submit(self, X: Block, budget_s: float, waiter: "asyncio.Future[Result]") -> Waiting:
+        return self.batcher.submit(self.model, X, time.perf_counter(), budget_s, waiter)
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(scenario())
+
+
+def block(*rows: float) -> Block:
+    return np.array(rows, float)[:, None] * np.ones((1, 2))
+
+
+def test_what_arrives_together_is_scored_together_on_the_loop() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        scored = await asyncio.gather(*(bench.score(block(value)) for value in range(10)))
+        assert [float(one.scores[0, 0]) for one in scored] == [2.0 * value for value in range(10)]
+        assert bench.model.batches == [10]
+        assert bench.model.threads == {threading.get_ident()}
+        assert bench.tally.rows == 10
+
+    run(scenario)
+
+
+def test_a_dear_model_runs_in_a_thread_and_the_next_batch_grows_meanwhile() -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        bench.model.gate.clear()
+        first = asyncio.ensure_future(bench.score(block(1)))
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        others = [asyncio.ensure_future(bench.score(block(value))) for value in range(5)]
+        await asyncio.sleep(0)
+        bench.model.gate.set()
+        await asyncio.gather(first, *others)
+        assert bench.model.batches == [1, 5]
+        assert threading.get_ident() not in bench.model.threads
+        bench.batcher.close()
+
+    run(scenario)
+
+
+def test_a_request_longer_than_a_batch_comes_back_whole() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_rows=8)
+        X = block(*range(100, 130))
+        long, short = await asyncio.gather(bench.score(X), bench.score(block(1)))
+        assert (long.scores[:, 0] == X.sum(axis=1)).all()
+        assert short.scores.tolist() == [[2.0]]
+        assert max(bench.model.batches) <= 8
+
+    run(scenario)
+
+
+def test_a_row_that_the_model_raises_on_fails_alone() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_rows=8)
+        good, mixed, bad = await asyncio.gather(
+            bench.score(block(1)), bench.score(block(2, 13, 3)), bench.score(block(13))
+        )
+        assert good.bad == {}
+        assert good.scores.tolist() == [[2.0]]
+        assert mixed.bad == {1: "unlucky"}
+        assert mixed.scores[[0, 2], 0].tolist() == [4.0, 6.0]
+        assert bad.bad == {0: "unlucky"}
+
+    run(scenario)
+
+
+def test_a_cancelled_request_is_not_scored_and_its_neighbours_are() -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        bench.model.gate.clear()
+        first = asyncio.ensure_future(bench.score(block(1)))
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        gone = asyncio.ensure_future(bench.score(block(2, 2, 2)))
+        stays = asyncio.ensure_future(bench.score(block(3)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        bench.model.gate.set()
+        await asyncio.gather(first, stays)
+        assert bench.model.batches == [1, 1]
+        assert bench.tally.shed == ["cancelled"]
+        bench.batcher.close()
+
+    run(scenario)
+
+
+def test_a_request_whose_deadline_passes_in_the_queue_is_told_and_not_scored() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        with pytest.raises(DeadlineExceeded):
+            await bench.score(block(1), budget_s=-1.0)
+        assert bench.model.batches == []
+        assert bench.tally.shed == ["expired"]
+
+    run(scenario)
+
+
+def test_a_request_that_would_be_late_is_refused_at_once() -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        bench.model.gate.clear()
+        first = asyncio.ensure_future(bench.score(block(1)))
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        with pytest.raises(Overloaded, match="not in time"):
+            await bench.score(block(2), budget_s=INLINE_S)
+        bench.model.gate.set()
+        await first
+        assert bench.tally.shed == ["overloaded"]
+        bench.batcher.close()
+
+    run(scenario)
+
+
+class Clumsy:
+    """A waiter that fails at what it is told."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Result, /) -> None:
+        raise OSError("the socket is gone")
+
+    def set_exception(self, error: Exception, /) -> None:
+        raise OSError("the socket is gone")
+
+
+def test_a_waiter_that_fails_does_not_stop_the_batcher() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.batcher.submit(bench.model, block(1), time.perf_counter(), -1.0, Clumsy())
+        bench.batcher.submit(bench.model, block(1), time.perf_counter(), 60.0, Clumsy())
+        assert (await bench.score(block(2))).scores.tolist() == [[4.0]]
+        assert (await bench.score(block(3))).scores.tolist() == [[6.0]]
+
+    run(scenario)

@@ -1,0 +1,185 @@
+import asyncio
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from engine.config import Serve, Slo
+from engine.realtime.serving.app import BODIES_AT_ONCE, ScoringApp
+from engine.realtime.serving.connection import MAX_HEAD_BYTES, READ_TIMEOUT_S
+from engine.scorer import Scorer
+from tests.engine.realtime.running import Engine, start
+
+BODY = json.dumps({"rows": [{"f0": 1, "f1": 2, "f2": 3, "f3": 4}]})
+
+
+@pytest.fixture
+def fresh(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
+    settings = Serve(drain_s=5.0, slo=Slo(10_000))
+    yield from start(lambda: ScoringApp(scorers, settings), settings)
+
+
+def test_an_idle_connection_gets_a_last_answer_and_is_told_to_close(fresh: Engine) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=10)
+    connection.request("GET", "/v2/health/live")
+    connection.getresponse().read()
+    draining = asyncio.run_coroutine_threadsafe(fresh.server.drain(), fresh.loop)
+    while not fresh.app.draining:
+        pass
+    connection.request("POST", "/v1/models/numeric/score", BODY)
+    answer = connection.getresponse()
+    assert answer.getheader("connection") == "close"
+    assert json.loads(answer.read())["scores"] == [30.0]
+    draining.result(10)
+
+
+def test_what_waits_in_the_listeners_queue_is_answered(fresh: Engine) -> None:
+    # The loop is held while connections are made, so none of them is accepted before the drain.
+    held, release = threading.Event(), threading.Event()
+
+    async def hold_and_drain() -> None:
+        held.set()
+        release.wait(10)
+        await fresh.server.drain()
+
+    draining = asyncio.run_coroutine_threadsafe(hold_and_drain(), fresh.loop)
+    held.wait(10)
+    head = f"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", fresh.port), timeout=10))
+            for _ in range(20)
+        ]
+        for client in clients:
+            client.sendall((head + BODY).encode())
+        release.set()
+        answers = [client.makefile("rb").read() for client in clients]
+    draining.result(10)
+    assert all(answer.startswith(b"HTTP/1.1 200") and b"30.0" in answer for answer in answers)
+
+
+def test_nobody_is_accepted_after_draining(fresh: Engine) -> None:
+    fresh.run(fresh.server.drain())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", fresh.port))
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /" + b"a" * 2 * MAX_HEAD_BYTES, 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * MAX_HEAD_BYTES, 431),
+        (b"GET http://[/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_http_gets_an_error_and_the_connection_ends(
+    engine: Engine, sent: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as client:
+        client.sendall(sent)
+        head, body = client.makefile("rb").read().split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d" % status)
+    assert list(json.loads(body)) == ["error"]
+
+
+def test_a_connection_that_sends_nothing_is_ended(fresh: Engine) -> None:
+    with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
+        client.sendall(b"POST /v1/models/numeric/score HTTP/1.1\r\n")
+
+        async def sweep_later() -> None:
+            while not fresh.server.connections or not next(iter(fresh.server.connections)).is_reading_head:
+                await asyncio.sleep(0)
+            fresh.server.sweep(fresh.loop.time() + READ_TIMEOUT_S + 1)
+
+        fresh.run(sweep_later())
+        assert client.makefile("rb").read().startswith(b"HTTP/1.1 408")
+
+
+def test_an_old_connection_ends_with_its_next_answer(fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.realtime.serving.connection.Connection.max_age_s", -1.0)
+    assert fresh.ask("GET", "/v2/health/live").headers["connection"] == "close"
+
+
+def exchange(engine: Engine, sent: bytes, n_answers: int) -> list[tuple[int, bytes]]:
+    """Statuses and bodies of the answers to raw bytes on one connection."""
+    answers = []
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as client:
+        client.sendall(sent)
+        stream = client.makefile("rb")
+        for _ in range(n_answers):
+            status = int(stream.readline().split()[1])
+            length = 0
+            while (line := stream.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            answers.append((status, stream.read(length)))
+    return answers
+
+
+def post(body: str, *headers: str, path: str = "/v1/models/numeric/score", version: str = "1.1") -> bytes:
+    head = "\r\n".join([f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers])
+    return f"{head}\r\n\r\n{body}".encode()
+
+
+def test_pipelined_requests_are_answered_in_order(engine: Engine) -> None:
+    def scored(value: int) -> bytes:
+        return post(json.dumps({"rows": [{"f0": value, "f1": 0, "f2": 0, "f3": 0}]}))
+
+    other = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    wrong = post("{", path="/v2/models/numeric/infer")
+    long = post(json.dumps({"rows": [], "x": "y" * 70_000}))
+    sent = scored(1) + other + scored(2) + wrong + scored(3) + long + other + scored(4)
+    answers = exchange(engine, sent, 8)
+    assert [status for status, _ in answers] == [200, 200, 200, 400, 200, 400, 200, 200]
+    scores = [json.loads(answers[place][1])["scores"] for place in (0, 2, 4, 7)]
+    assert scores == [[1.0], [2.0], [3.0], [4.0]]
+
+
+def test_a_request_may_come_byte_by_byte(engine: Engine) -> None:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in post(BODY, "Connection: close"):
+            client.sendall(bytes([byte]))
+        assert client.makefile("rb").read().endswith(b'"scores":[30.0]}')
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post(BODY, version="1.0"),
+        post(BODY, "Connection: close"),
+        post(BODY, "Connection: close", "Expect: 100-continue"),
+    ],
+)
+def test_who_wants_the_connection_closed_is_answered_first(engine: Engine, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as client:
+        client.sendall(sent)
+        answer = client.makefile("rb").read()
+    assert answer.endswith(b'"scores":[30.0]}')
+
+
+def test_a_body_over_a_small_limit_is_refused_on_the_short_way_too(scorers: Mapping[str, Scorer]) -> None:
+    settings = Serve(slo=Slo(10_000), max_body_bytes=1024)
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        reply = engine.ask("POST", "/v1/models/numeric/score", b" " * 1025)
+        assert (reply.status, list(reply.json)) == (413, ["error"])
+
+
+def test_bodies_that_are_read_at_the_same_time_have_a_bound(scorers: Mapping[str, Scorer]) -> None:
+    settings = Serve(slo=Slo(10_000), max_body_bytes=200_000, drain_s=1.0)
+    head = b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        with ExitStack() as stack:
+            address = ("127.0.0.1", engine.port)
+            for _ in range(BODIES_AT_ONCE):
+                stack.enter_context(socket.create_connection(address, timeout=10)).sendall(head)
+            while engine.app.in_flight < BODIES_AT_ONCE:
+                pass
+            assert exchange(engine, head, 1)[0][0] == 429
+            assert engine.ask("POST", "/v1/models/numeric/score", BODY.encode()).status == 200

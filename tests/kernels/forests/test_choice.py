@@ -1,0 +1,101 @@
+"""The choice of a kernel changes the time a score takes, never the score."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.forests.choice import BATCH_ROWS, Choice, choose, fastest, likely_rows
+from kernels.forests.interleaved import Interleaved
+from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.traversal import Traversal
+from tests.kernels.drawn_forests import (
+    Shape,
+    chains_of,
+    random_forest,
+    random_rows,
+    scored,
+    scored_by_columns,
+    shapes,
+)
+from tests.reference import bits
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 2**32))
+def test_whatever_is_chosen_has_the_bits_of_the_plain_traversal(shape, seed):
+    random = np.random.default_rng(seed)
+    forest = random_forest(shape, random)
+    kernel = choose(forest, np.float32)
+
+    for n_rows in (1, 65, 1030):
+        X = random_rows(forest, n_rows, np.float32, random)
+        expected = bits(scored(Traversal(forest), forest, X))
+        assert bits(scored(kernel, forest, X)) == expected
+        assert bits(scored_by_columns(kernel, forest, X)) == expected
+
+
+def test_small_trees_over_few_features_are_scored_by_interval_masks():
+    forest = random_forest(Shape(n_trees=140, max_leaves=32), np.random.default_rng(0))
+
+    assert choose(forest, np.float32).name == "interval masks"
+
+
+def test_large_trees_are_scored_by_interleaved_traversal():
+    forest = chains_of(np.arange(1000.0), 100)
+
+    assert choose(forest, np.float32).name == "interleaved traversal"
+
+
+def test_a_forest_that_fits_no_table_is_walked():
+    forest = random_forest(Shape(n_features=1, categorical=1.0), np.random.default_rng(0))
+    n_words = 2**22 + 1
+    forest = dataclasses.replace(
+        forest,
+        set_start=np.array([0, 1, 2, 3, 4, 5, 5 + n_words]),
+        set_words=np.zeros(5 + n_words, np.uint32),
+    )
+
+    assert choose(forest, np.float32).name == "traversal"
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "expected"), [(0, 0), (1, 0), (63, 0), (64, 1), (1023, 1), (1024, 2), (10**6, 2)]
+)
+def test_a_batch_is_scored_by_the_winner_at_the_largest_size_it_reaches(n_rows, expected):
+    forest = random_forest(Shape(), np.random.default_rng(0))
+    kernels = [Traversal(forest), IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)]
+    choice = Choice(dict(zip(BATCH_ROWS, kernels, strict=True)))
+
+    assert choice.kernel_for(n_rows) is kernels[expected]
+
+
+def test_different_winners_are_all_named():
+    forest = random_forest(Shape(), np.random.default_rng(0))
+    masks, walks = IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)
+
+    choice = Choice({1: masks, 64: masks, 1024: walks})
+
+    assert choice.names == {
+        "from 1 row": "interval masks",
+        "from 64 rows": "interval masks",
+        "from 1024 rows": "interleaved traversal",
+    }
+    assert all(name in choice.name for name in choice.names.values())
+
+
+def test_the_faster_kernel_wins_the_trial():
+    forest = random_forest(Shape(n_trees=140, max_leaves=32), np.random.default_rng(0))
+    walks, plain = Interleaved(forest, np.float32), Traversal(forest)
+
+    assert fastest([plain, walks], forest, np.float32, 1024) is walks
+
+
+def test_trial_rows_reach_both_sides_of_most_splits():
+    forest = chains_of(np.linspace(-1, 1, 64), 8)
+
+    below = likely_rows(forest, 256) <= forest.threshold[forest.feature >= 0]
+
+    assert (below.any(axis=0) & ~below.all(axis=0)).mean() > 0.9

@@ -1,0 +1,185 @@
+"""Interval masks give the oracle's bits: at every door, for every number of rows, on every processor."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.forests.binning import Unsuited
+from kernels.forests.interval_masks import CHUNK_BINS, CHUNK_ROWS, IntervalMasks
+from kernels.forests.traversal import Traversal
+from tests.kernels.drawn_forests import (
+    Shape,
+    chains_of,
+    random_forest,
+    random_rows,
+    scored,
+    scored_by_columns,
+    shapes,
+)
+from tests.reference import bits, forest_margins
+
+DTYPES = [np.float32, np.float64]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    shape=shapes.filter(lambda shape: shape.max_leaves <= (32 if shape.symmetric else 64)),
+    seed=st.integers(0, 2**32),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_rows_and_columns_have_the_bits_of_the_oracle(shape, seed, dtype):
+    random = np.random.default_rng(seed)
+    forest = random_forest(shape, random)
+    X = random_rows(forest, 11, dtype, random)
+    expected = bits(forest_margins(forest, X))
+    kernel = IntervalMasks(forest, dtype)
+
+    assert bits(scored(kernel, forest, X)) == expected
+    assert bits(scored_by_columns(kernel, forest, X)) == expected
+
+
+@pytest.mark.parametrize(
+    "n_rows", [0, 1, 2, 3, 4, 5, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS + 7]
+)
+@pytest.mark.parametrize("max_leaves", [8, 16, 32, 64])
+def test_a_rows_bits_do_not_depend_on_how_many_rows_come_with_it(n_rows, max_leaves):
+    random = np.random.default_rng(n_rows)
+    forest = random_forest(Shape(n_trees=140, max_leaves=max_leaves, n_outputs=2), random)
+    X = random_rows(forest, n_rows, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+
+    together = scored(kernel, forest, X)
+
+    assert bits(together) == bits(scored(Traversal(forest), forest, X))
+    assert bits(together) == bits(scored_by_columns(kernel, forest, X))
+    assert all(
+        bits(scored(kernel, forest, X[row : row + 1])) == bits(together[row]) for row in range(0, n_rows, 97)
+    )
+
+
+@pytest.mark.parametrize("n_thresholds", [15, 16, 255, 256, 4095, 4096])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_feature_may_have_any_number_of_thresholds(n_thresholds, dtype):
+    thresholds = np.linspace(-3, 3, n_thresholds)
+    forest = chains_of(thresholds, 63)
+    kernel = IntervalMasks(forest, dtype)
+    at = thresholds.astype(dtype)
+    values = [
+        at,
+        np.nextafter(at, dtype(np.inf)),
+        np.nextafter(at, dtype(-np.inf)),
+        dtype([np.nan, np.inf, -np.inf]),
+    ]
+    X = np.concatenate(values)[:, None]
+
+    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+def test_a_hundred_thousand_thresholds_on_one_feature_are_exact():
+    thresholds = np.random.default_rng(3).normal(size=100_000)
+    forest = chains_of(thresholds, 63)
+    kernel = IntervalMasks(forest, np.float64)
+    X = np.concatenate([thresholds[::500], np.nextafter(thresholds[::500], np.inf), [np.nan, np.inf]])[
+        :, None
+    ]
+
+    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+def test_wide_rows_are_scored_in_shorter_chunks_with_the_same_bits():
+    random = np.random.default_rng(5)
+    forest = random_forest(Shape(n_trees=300, max_leaves=32, n_features=1500), random)
+    X = random_rows(forest, 400, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+    assert CHUNK_BINS // 1500 < 400
+
+    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+    assert bits(scored_by_columns(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+def test_a_tree_of_more_than_64_leaves_is_declined():
+    with pytest.raises(Unsuited):
+        IntervalMasks(chains_of(np.arange(64.0), 64), np.float32)
+
+
+@pytest.mark.parametrize("max_leaves", [1, 8, 64])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_symmetric_trees_of_up_to_256_leaves_share_a_lane_of_8_bits(max_leaves, n_outputs):
+    random = np.random.default_rng(max_leaves)
+    shape = Shape(n_trees=300, max_leaves=max_leaves, n_outputs=n_outputs, symmetric=True)
+    forest = random_forest(shape, random)
+    X = random_rows(forest, 500, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+
+    assert kernel.n_lookups <= 8 * -(-300 // 128)
+    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+def test_threads_do_not_disturb_each_other():
+    random = np.random.default_rng(4)
+    forest = random_forest(Shape(n_trees=70, max_leaves=32), random)
+    kernel = IntervalMasks(forest, np.float32)
+    batches = [random_rows(forest, 1 + 13 * n, np.float32, random) for n in range(40)]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda X: scored(kernel, forest, X), batches))
+
+    assert all(
+        bits(result) == bits(scored(Traversal(forest), forest, X))
+        for X, result in zip(batches, results, strict=True)
+    )
+
+
+SCORE_SOME = """
+import hashlib
+import numpy as np
+from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.traversal import Traversal
+from tests.kernels.drawn_forests import Shape, random_forest, random_rows, scored
+digest = hashlib.sha256()
+for seed, max_leaves in enumerate([8, 16, 32, 64]):
+    random = np.random.default_rng(seed)
+    forest = random_forest(Shape(n_trees=70, max_leaves=max_leaves), random)
+    X = random_rows(forest, 30, np.float32, random)
+    result = scored(IntervalMasks(forest, np.float32), forest, X)
+    assert (result == scored(Traversal(forest), forest, X)).all()
+    digest.update(result.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def run_elsewhere(**environment: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", SCORE_SOME]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["generic", "x86-64", "haswell"])
+def test_processors_with_narrower_vectors_give_the_same_bits(processor, tmp_path):
+    elsewhere = run_elsewhere(NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
+
+    assert elsewhere == run_elsewhere()
+
+
+@pytest.mark.slow
+def test_machine_code_is_kept_where_numba_cache_dir_says(tmp_path):
+    run_elsewhere(NUMBA_CACHE_DIR=str(tmp_path))
+
+    assert list(tmp_path.rglob("interval_masks.score_rows*.nbc"))
+
+
+@pytest.mark.slow
+def test_kernels_work_where_nothing_can_be_cached():
+    nowhere = run_elsewhere(NUMBA_CACHE_DIR="", NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
+
+    assert nowhere == run_elsewhere()
