@@ -1,7 +1,8 @@
 """Linear models: transforms, dot product and link of rows or of columns, the same bits at either door.
 
-The margin is ``(coef[k, 0] * x[0] + coef[k, 1] * x[1] + …) + intercept[k]``, every product and every
-sum rounded to float64, in this order. So a score depends neither on its neighbours nor on how
+The margin is ``(coef[k, 0] * x[0] + coef[k, 1] * x[1] + … + table entries) + intercept[k]``, every product
+and every sum rounded to float64, in this order. A term ``x[t]`` is a feature after its transform; a
+feature may have several terms, or only a table. So a score depends neither on its neighbours nor on how
 many there are. A feature that is missing and not imputed makes the margin NaN. Matrix libraries add up
 in other orders, and differ by some units in the last place.
 
@@ -20,6 +21,7 @@ from kernels.columns.bitmaps import blank_invalid
 from kernels.compiler import inlined, kernel
 from kernels.forests.hints import LINE_BYTES, prefetch, wide_vectors
 from kernels.forests.simd import pointer_at
+from kernels.linear.tables import Table, entry_of, table_parameters
 from kernels.linear.transforms import (
     AFFINE,
     PLAIN,
@@ -49,27 +51,37 @@ def add_rows(
     coef: NDArray[np.float64],
     intercept: NDArray[np.float64],
     columns: NDArray[Any],
+    tables: NDArray[Any],
+    edges: NDArray[np.float64],
+    weights: NDArray[np.float64],
     X: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
     """Write the margins of rows to ``out``.
 
     Args:
-        coef: C-order float64[K, F].
+        coef: C-order float64[K, T].
         intercept: float64[K].
-        columns: COLUMN[F].
+        columns: COLUMN[T].
+        tables, edges, weights: As ``table_parameters`` makes them.
         X: C-order float32 or float64[n, F]; NaN is missing.
         out: C-order float64[n, K].
     """
     row_values = np.empty(coef.shape[1])
     for row in range(X.shape[0]):
-        for feature in range(coef.shape[1]):
-            row_values[feature] = transformed(np.float64(X[row, feature]), columns[feature])
+        for term in range(coef.shape[1]):
+            row_values[term] = transformed(np.float64(X[row, columns[term].source]), columns[term])
         for k in range(coef.shape[0]):
             margin = 0.0
-            for feature in range(coef.shape[1]):
-                margin += coef[k, feature] * row_values[feature]
-            out[row, k] = margin + intercept[k]
+            for term in range(coef.shape[1]):
+                margin += coef[k, term] * row_values[term]
+            out[row, k] = margin
+        for number in range(len(tables)):
+            entry = entry_of(np.float64(X[row, tables[number].source]), tables[number], edges)
+            for k in range(coef.shape[0]):
+                out[row, k] += weights[entry, k]
+        for k in range(coef.shape[0]):
+            out[row, k] += intercept[k]
 
 
 @kernel
@@ -77,6 +89,9 @@ def add_columns(
     coef: NDArray[np.float64],
     intercept: NDArray[np.float64],
     columns: NDArray[Any],
+    tables: NDArray[Any],
+    edges: NDArray[np.float64],
+    weights: NDArray[np.float64],
     places: NDArray[np.int64],
     example: NDArray[Any],
     link: int,
@@ -86,9 +101,10 @@ def add_columns(
     """Write the margins, or their sigmoids, of rows to ``out``.
 
     Args:
-        coef: C-order float64[K, F].
+        coef: C-order float64[K, T].
         intercept: float64[K].
-        columns: COLUMN[F].
+        columns: COLUMN[T].
+        tables, edges, weights: As ``table_parameters`` makes them.
         places: int64[F, 3], VALUES, VALID and FIRST of contiguous columns of n values.
         example: An array of the columns' type; its values do not matter.
         link: NO_LINK or SIGMOID.
@@ -102,37 +118,54 @@ def add_columns(
     for start in range(0, n, BLOCK_ROWS):
         end = min(start + BLOCK_ROWS, n)
         sums[:] = 0.0
-        for feature in range(coef.shape[1]):
-            c = columns[feature]
+        for term in range(coef.shape[1]):
+            c = columns[term]
             steps, impute, low, high, shift = c.steps, c.impute, c.low, c.high, c.shift
             for row in range(start, end, CHUNK_ROWS):
-                fetch_next(places, feature, row, example.itemsize)
+                fetch_next(places, columns, term, row, example.itemsize)
                 size, first = min(CHUNK_ROWS, end - row), row - start
-                place = places[feature, VALUES] + row * example.itemsize
-                if places[feature, VALID]:
-                    place = copy_valid(
-                        places[feature, VALID], places[feature, FIRST] + row, place, size, values
-                    )
-                chunk = carray(pointer_at(place), size, example.dtype)
+                chunk = carray(
+                    pointer_at(values_at(places, c.source, row, size, values)), size, example.dtype
+                )
                 if n_outputs == 1:
-                    add(steps, impute, low, high, shift, coef[0, feature], chunk, sums[0, first:])
+                    add(steps, impute, low, high, shift, coef[0, term], chunk, sums[0, first:])
                 else:
                     numbers[:] = 0.0
                     add(steps, impute, low, high, shift, 1.0, chunk, numbers)
                     for k in range(n_outputs):
-                        add(PLAIN, 0.0, 0.0, 0.0, 0.0, coef[k, feature], numbers[:size], sums[k, first:])
+                        add(PLAIN, 0.0, 0.0, 0.0, 0.0, coef[k, term], numbers[:size], sums[k, first:])
+        for number in range(len(tables)):
+            table = tables[number]
+            for row in range(start, end, CHUNK_ROWS):
+                size, first = min(CHUNK_ROWS, end - row), row - start
+                chunk = carray(
+                    pointer_at(values_at(places, table.source, row, size, values)), size, example.dtype
+                )
+                for i in range(size):
+                    entry = entry_of(np.float64(chunk[i]), table, edges)
+                    for k in range(n_outputs):
+                        sums[k, first + i] += weights[entry, k]
         finish(sums, intercept, link, scale, out[start:end])
 
 
 @inlined
-def fetch_next(places: NDArray[np.int64], feature: int, row: int, itemsize: int) -> None:
-    """Prefetch what follows: the same rows of the next column, or of the first one's next block."""
-    if feature + 1 < len(places):
-        place = places[feature + 1, VALUES] + row * itemsize
+def fetch_next(places: NDArray[np.int64], columns: NDArray[Any], term: int, row: int, itemsize: int) -> None:
+    """Prefetch what follows: the same rows of the next term, or of the first one's next block."""
+    if term + 1 < len(columns):
+        place = places[columns[term + 1].source, VALUES] + row * itemsize
     else:
-        place = places[0, VALUES] + (row + BLOCK_ROWS) * itemsize
+        place = places[columns[0].source, VALUES] + (row + BLOCK_ROWS) * itemsize
     for byte in range(0, CHUNK_ROWS * itemsize, LINE_BYTES):
         prefetch(place + byte)
+
+
+@inlined
+def values_at(places: NDArray[np.int64], source: int, row: int, size: int, values: NDArray[Any]) -> int:
+    """Where ``size`` values of a column are from ``row`` on: in the column, or in ``values`` with NaN put in."""
+    place = places[source, VALUES] + row * values.itemsize
+    if places[source, VALID]:
+        return copy_valid(places[source, VALID], places[source, FIRST] + row, place, size, values)
+    return place
 
 
 @inlined
@@ -216,16 +249,34 @@ class Linear:
         coef: NDArray[np.float64],
         intercept: NDArray[np.float64],
         transforms: Sequence[Transform] | None = None,
+        *,
+        sources: Sequence[int] | None = None,
+        tables: Sequence[Table] = (),
+        n_features: int | None = None,
     ) -> None:
-        """``coef`` is [K, F], ``intercept`` [K]; without ``transforms`` features are weighed as they are."""
-        transforms = transforms or [Transform()] * coef.shape[1]
-        self._coef = np.ascontiguousarray(coef / np.array([t.scale for t in transforms]), np.float64)
-        self._intercept = np.ascontiguousarray(intercept, np.float64)
-        self._columns = column_parameters(transforms)
+        """A model of T terms.
+
+        Args:
+            coef: [K, T].
+            intercept: [K].
+            transforms: One per term; without them features are weighed as they are.
+            sources: The place of each term's feature; by default term t is of feature t.
+            tables: What is looked up beside.
+            n_features: Columns of the rows to come; by default T.
+        """
+        n_outputs, n_terms = coef.shape
+        transforms = [Transform()] * n_terms if transforms is None else transforms
+        self._n_features = n_terms if n_features is None else n_features
+        self._model = (
+            np.ascontiguousarray(coef / np.array([t.scale for t in transforms]), np.float64),
+            np.ascontiguousarray(intercept, np.float64),
+            column_parameters(transforms, range(n_terms) if sources is None else sources),
+            *table_parameters(tables, n_outputs),
+        )
 
     def score_rows(self, X: NDArray[Any], out: NDArray[np.float64]) -> None:
         """Write the margins of ``X``, C-order float32 or float64[n, F], to ``out``, C-order float64[n, K]."""
-        add_rows(self._coef, self._intercept, self._columns, X, out)
+        add_rows(*self._model, X, out)
 
     def score_columns(
         self,
@@ -245,15 +296,15 @@ class Linear:
             link: As in ``links.apply_link``; the sigmoid is taken while the sums are in the cache.
             scale: Of the sigmoid.
         """
-        if len(columns) != len(self._columns):
-            raise ValueError(f"expected {len(self._columns)} columns, got {len(columns)}")
+        if len(columns) != self._n_features:
+            raise ValueError(f"expected {self._n_features} columns, got {len(columns)}")
         places = np.zeros((len(columns), 3), np.int64)
         places[:, VALUES] = [address_of(column) for column in columns]
         for feature, bitmap in enumerate(valid or ()):
             if bitmap is not None:
                 places[feature, VALID:] = address_of(bitmap[0]), bitmap[1]
-        example = columns[0][:0] if columns else self._intercept[:0]
+        example = columns[0][:0] if columns else np.empty(0)
         fused = SIGMOID if link == "sigmoid" else NO_LINK
-        add_columns(self._coef, self._intercept, self._columns, places, example, fused, scale, out)
+        add_columns(*self._model, places, example, fused, scale, out)
         if link not in ("identity", "sigmoid"):
             apply_link(link, scale, out, out)

@@ -1,6 +1,6 @@
 """What happens to a feature before a linear model weighs it: impute, clip, log1p, scale, in this order.
 
-One parameter row per feature instead of generated code: a step that is not wanted has parameters that
+One parameter row per weighed term instead of generated code: a step that is not wanted has parameters that
 change nothing. All in float64.
 """
 
@@ -16,15 +16,15 @@ from kernels.scores.logarithm import log1p
 
 PLAIN, AFFINE, LOGARITHM = 0, 1, 2
 COLUMN = np.dtype(
-    [("impute", "f8"), ("low", "f8"), ("high", "f8"), ("shift", "f8"), ("steps", "i8")],
+    [("impute", "f8"), ("low", "f8"), ("high", "f8"), ("shift", "f8"), ("steps", "i8"), ("source", "i8")],
     align=True,
 )
-"""The parameters of a feature. ``steps`` says how much there is to do: PLAIN, AFFINE or LOGARITHM."""
+"""The parameters of a term. ``steps`` says how much there is to do: PLAIN, AFFINE or LOGARITHM."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """The steps of one feature: ``(log1p(clip(impute(x), low, high)) - shift) / scale``.
+    """The steps of one term: ``(log1p(clip(impute(x), low, high)) - shift) / scale``.
 
     Attributes:
         impute: What a missing value (NaN) becomes; NaN leaves it missing, and the margin NaN.
@@ -51,9 +51,12 @@ class Transform:
         return PLAIN if plain else AFFINE
 
 
-def column_parameters(transforms: Sequence[Transform]) -> NDArray[Any]:
-    """The parameters of each feature as a row, COLUMN[F]."""
-    rows = [(t.impute, t.low, t.high, t.shift, t.steps) for t in transforms]
+def column_parameters(transforms: Sequence[Transform], sources: Sequence[int]) -> NDArray[Any]:
+    """The parameters of each term as a row, COLUMN[T]; ``sources`` are the places of their features."""
+    rows = [
+        (t.impute, t.low, t.high, t.shift, t.steps, source)
+        for t, source in zip(transforms, sources, strict=True)
+    ]
     return np.array(rows, COLUMN)
 
 
