@@ -5,7 +5,7 @@ are folded into a forest's splits, so they cost nothing when scoring.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,44 +13,10 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from engine.errors import InvalidConfig
+from engine.folding.columns import Column
 from engine.folding.splits import Pipeline
+from engine.folding.steps import Numbers, Step, chained
 from engine.schema import Feature
-
-Numbers = NDArray[np.float64]
-
-
-class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``(x - mean) / std``."""
-
-    mean: float = 0.0
-    std: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-
-
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One step of a chain; exactly one key.
-
-    Attributes:
-        impute: Stands for a missing value.
-        clip: Lower and upper bound.
-        log1p: ``log(1 + x)``; write ``log1p: true``.
-        multiply, add: A constant.
-        standardise: Mean and standard deviation.
-        bucketise: Ascending edges; a value becomes how many of them it has reached.
-    """
-
-    impute: float | UnsetType = UNSET
-    clip: tuple[float, float] | UnsetType = UNSET
-    log1p: bool | UnsetType = UNSET
-    multiply: float | UnsetType = UNSET
-    add: float | UnsetType = UNSET
-    standardise: Scale | UnsetType = UNSET
-    bucketise: tuple[float, ...] | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        """A step with no key or with several has no order to go by."""
-        given = [name for name in self.__struct_fields__ if getattr(self, name) is not UNSET]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(self.__struct_fields__)}, got {given}")
 
 
 class CategoryMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,7 +93,24 @@ def pipeline_of(
             made = [make(values[source]) for make, source in zip(makers, sources, strict=True)]
             return np.column_stack(made).astype(dtype)
 
-    return Pipeline(evaluate, sources)
+    return Pipeline(
+        evaluate,
+        [
+            _column(transforms.get(column.name), source, raw[source])
+            for column, source in zip(columns, sources, strict=True)
+        ],
+    )
+
+
+def _column(transform: Transform | None, source: int, raw: Feature) -> Column:
+    """What is known of the column; bins are known as such where they come last."""
+    if transform is None or raw.type == "category":
+        return Column(source, encoded=raw.type == "category")
+    *before, last = transform.steps or (Step(add=0.0),)
+    if any(step.bucketise is not UNSET for step in before):
+        return Column(source, opaque="bucketise before other steps")
+    n_bins = 0 if last.bucketise is UNSET else len(last.bucketise) + 1
+    return Column(source, transform.steps, n_bins=n_bins)
 
 
 def _raw(transform: Transform) -> Feature:
@@ -172,7 +155,7 @@ def _maker(column: Feature, transform: Transform | None, raw: Feature) -> Callab
             category: mapped.values.get(category, unseen) for category in raw.categories
         }
         return lambda values: _looked_up(values, table, unseen=unseen, missing=missing)
-    return lambda values: _chained(values.astype(np.float64), transform.steps)
+    return lambda values: chained(values.astype(np.float64), transform.steps)
 
 
 def _looked_up(
@@ -182,22 +165,3 @@ def _looked_up(
         [missing if value is None or value != value else table.get(value, unseen) for value in values],
         np.float64,
     )
-
-
-def _chained(x: Numbers, steps: Sequence[Step]) -> Numbers:
-    for step in steps:
-        if step.impute is not UNSET:
-            x = np.where(np.isnan(x), step.impute, x)
-        elif step.clip is not UNSET:
-            x = np.clip(x, *step.clip)
-        elif step.log1p is not UNSET:
-            x = np.log1p(x)
-        elif step.multiply is not UNSET:
-            x = x * step.multiply
-        elif step.add is not UNSET:
-            x = x + step.add
-        elif step.standardise is not UNSET:
-            x = (x - step.standardise.mean) / step.standardise.std
-        elif step.bucketise is not UNSET:
-            x = np.where(np.isnan(x), x, np.searchsorted(step.bucketise, x, side="right"))
-    return x

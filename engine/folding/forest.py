@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.folding.bins import on_bin_numbers
 from engine.folding.search import Search
 from engine.folding.splits import Pipeline, Split, goes_left, raw_type, splits_of
 from engine.schema import Feature
@@ -46,6 +47,7 @@ def fold(forest: Forest, features: Sequence[Feature], pipeline: Pipeline) -> For
 
     Raises ``UnsupportedModel`` for a transform that neither rises nor falls throughout.
     """
+    forest = on_bin_numbers(forest, pipeline.columns)
     splits = splits_of(forest)
     distinct = list(dict.fromkeys(splits.values()))
     kinds = [features[pipeline.sources[split.column]].type == "category" for split in distinct]

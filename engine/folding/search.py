@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UnsupportedModel
 from engine.folding.ordered_floats import grid, of_keys, span
-from engine.folding.splits import Pipeline, Split, goes_left, raw_type
+from engine.folding.splits import Pipeline, Split, evaluated, goes_left, raw_type
 from engine.schema import Feature
 from kernels.forests.forest import Forest
 
@@ -20,14 +20,18 @@ class Search:
     """Numeric splits of one forest behind one pipeline.
 
     Args:
-        forest: Behind the pipeline.
+        forest: Behind the pipeline; None for splits of no forest.
         features: The raw features.
         pipeline: The transform.
         splits: Whose columns are made of numeric features.
     """
 
     def __init__(
-        self, forest: Forest, features: Sequence[Feature], pipeline: Pipeline, splits: Sequence[Split]
+        self,
+        forest: Forest | None,
+        features: Sequence[Feature],
+        pipeline: Pipeline,
+        splits: Sequence[Split],
     ) -> None:
         self._forest, self._features, self._pipeline, self._splits = forest, features, pipeline, splits
         self._columns = np.array([split.column for split in splits])
@@ -96,16 +100,7 @@ class Search:
         return numbers
 
     def _evaluate(self, points: Mapping[int, NDArray[Any]]) -> NDArray[np.floating]:
-        """The model's columns with some raw features given; the others are 0 or their first category."""
-        n_rows = max(map(len, points.values()))
-        columns = []
-        for index, feature in enumerate(self._features):
-            if feature.type == "category":
-                columns.append(np.array([feature.categories[0]] * n_rows, dtype=object))
-                continue
-            given = points.get(index, np.zeros(0, raw_type(feature)))
-            columns.append(np.append(given, np.zeros(n_rows - len(given), given.dtype)))
-        return self._pipeline.evaluate(columns)
+        return evaluated(self._features, self._pipeline, points)
 
     def _ends(self, values: NDArray[np.floating], source: int) -> NDArray[np.float64]:
         """The transformed lowest, first and last number with a value, and highest, of ascending numbers."""

@@ -1,68 +1,107 @@
 """scikit-learn's ``Pipeline`` and ``ColumnTransformer`` as a ``folding.splits.Pipeline``.
 
-Transformers are called, never re-implemented. What is read off them is only which raw column each
-output column is made of, and which categories there are; a transformer that mixes columns, or whose
-columns cannot be told apart, is refused by name.
+Transformers are called, never re-implemented. What is read off them is which raw column each output
+column is made of, by which steps, and which categories there are.
 """
 
+import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UnsupportedModel
+from engine.folding.columns import Column
 from engine.folding.forest import unseen_value
-from engine.folding.splits import Pipeline
+from engine.folding.sklearn_columns import ENCODERS, columns_of, indices_of
+from engine.folding.splits import Evaluate, Pipeline
 from engine.schema import Feature
 
-ONE_TO_ONE = frozenset({
-    "SimpleImputer", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "PowerTransformer",
-    "QuantileTransformer", "FunctionTransformer", "Binarizer", "OrdinalEncoder",
-})  # fmt: skip
-ENCODERS = frozenset({"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
-
 Features = tuple[Feature, ...]
+FLOAT64 = np.dtype(np.float64)
 
 
-def raw_features(transformer: Any) -> Features:
+def raw_features(transformer: Any, *, finite: bool) -> Features:
     """The features that a fitted transformer takes, with the categories its encoders know.
 
-    A feature is ``required`` if the transformer refuses it missing; ``unseen`` says what it makes of
-    a category it does not know.
+    A feature is ``required`` if the transformer refuses it missing, or hands it on missing to a model
+    that wants ``finite`` numbers; ``unseen`` says what it makes of a category it does not know.
     """
     names = getattr(transformer, "feature_names_in_", None)
     if names is None:
         names = [f"x{number}" for number in range(transformer.n_features_in_)]
-    categories = _categories(transformer, range(len(names)))
+    categories = _categories(transformer, _inputs(transformer))
     features = tuple(
         Feature(str(name), "category", categories[index], unseen="other")
         if index in categories
         else Feature(str(name))
         for index, name in enumerate(names)
     )
-    return tuple(_with_rules(features, index, transformer) for index in range(len(features)))
+    probe = _Probe(transformer, features, finite)
+    return tuple(probe.with_rules(index) for index in range(len(features)))
 
 
-def pipeline_of(transformer: Any, dtype: np.dtype) -> Pipeline:
-    """The transformer as a pipeline whose columns a model compares as ``dtype``."""
-    n_features = transformer.n_features_in_
-    sources = _sources(transformer, range(n_features))
-    return Pipeline(_evaluate(transformer, dtype), sources)
+def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: float) -> Pipeline:
+    """The transformer as a pipeline whose columns a model compares as ``dtype``.
+
+    Args:
+        transformer: Fitted.
+        features: What ``raw_features`` says of it.
+        dtype: float32 or float64.
+        absent: What the model takes for what a sparse matrix leaves out: 0, or NaN.
+
+    Raises ``UnsupportedModel`` for a transformer whose columns are not each made of one feature.
+    """
+    columns = columns_of(transformer, _inputs(transformer))
+    _check_uses(columns, features)
+    binned = any(column.level is not None for column in columns)
+    evaluate = _evaluate(_with_bin_numbers(transformer) if binned else transformer, dtype, absent)
+    pipeline = Pipeline(evaluate, columns)
+    try:
+        if binned and absent != 0 and _is_sparse(transformer, features):
+            raise UnsupportedModel(
+                "what a sparse matrix leaves out is missing for this model, not 0; use"
+                " KBinsDiscretizer(encode='onehot-dense') and ColumnTransformer(sparse_threshold=0)"
+            )
+        _check_apart(pipeline, features)
+    except ValueError as error:
+        raise UnsupportedModel(f"the transformers refuse ordinary values: {error}") from error
+    return pipeline
 
 
-def _evaluate(transformer: Any, dtype: np.dtype) -> Callable[[Sequence[NDArray[Any]]], NDArray[np.floating]]:
+def _check_uses(columns: Sequence[Column], features: Features) -> None:
+    for column in columns:
+        if features[column.source].type == "category" and not column.encoded and column.n_bins != 1:
+            raise UnsupportedModel(
+                f"feature '{features[column.source].name}' is used as a number and as a category;"
+                " give each use a column of its own"
+            )
+
+
+def _inputs(transformer: Any) -> list[Column]:
+    return [Column(index) for index in range(transformer.n_features_in_)]
+
+
+def _evaluate(transformer: Any, dtype: np.dtype, absent: float) -> Evaluate:
     names = getattr(transformer, "feature_names_in_", None)
 
     def evaluate(columns: Sequence[NDArray[Any]]) -> NDArray[np.floating]:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             result = transformer.transform(_frame(columns, names))
-            dense = result.toarray() if hasattr(result, "toarray") else np.asarray(result)
+            dense = _filled(result, absent) if hasattr(result, "tocoo") else np.asarray(result)
             return np.asarray(dense, np.float64).astype(dtype)
 
     return evaluate
+
+
+def _filled(sparse: Any, absent: float) -> NDArray[np.float64]:
+    entries = sparse.tocoo()
+    dense = np.full(entries.shape, absent)
+    dense[entries.row, entries.col] = entries.data
+    return dense
 
 
 def _frame(columns: Sequence[NDArray[Any]], names: Any) -> Any:
@@ -75,125 +114,137 @@ def _frame(columns: Sequence[NDArray[Any]], names: Any) -> Any:
     return np.column_stack(columns)
 
 
-def _sources(transformer: Any, inputs: Sequence[int]) -> list[int]:
-    """Per output column the raw column that it is made of."""
-    kind = type(transformer).__name__
-    match kind:
+def _is_sparse(transformer: Any, features: Features) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = getattr(transformer, "feature_names_in_", None)
+        return hasattr(transformer.transform(_frame(_usual(features), names)), "tocoo")
+
+
+def _usual(features: Features, n_rows: int = 1) -> list[NDArray[Any]]:
+    """A value that any transformer takes, for each feature."""
+    return [
+        np.array([feature.categories[0]] * n_rows, object) if feature.type == "category" else np.zeros(n_rows)
+        for feature in features
+    ]
+
+
+def _with_bin_numbers(transformer: Any) -> Any:
+    """A copy in which one-hot bins are bin numbers."""
+    copied = copy.deepcopy(transformer)
+    if hasattr(copied, "set_output"):
+        copied.set_output(transform="default")
+    for part in _parts(copied):
+        if type(part).__name__ == "KBinsDiscretizer":
+            part.encode = "ordinal"
+    return copied
+
+
+def _parts(transformer: Any) -> Iterator[Any]:
+    """A transformer and all within it."""
+    yield transformer
+    match type(transformer).__name__:
         case "Pipeline":
-            for _, step in transformer.steps:
-                inputs = _sources(step, inputs)
-            return list(inputs)
+            inner = [step for _, step in transformer.steps]
+        case "FeatureUnion":
+            inner = [part for _, part in transformer.transformer_list]
         case "ColumnTransformer":
-            return _sources_side_by_side(transformer, inputs)
-        case "str" if transformer == "passthrough":
-            return list(inputs)
-        case "OneHotEncoder" | "TargetEncoder" | "KBinsDiscretizer":
-            return [
-                source
-                for source, width in zip(inputs, _widths(transformer), strict=True)
-                for _ in range(width)
-            ]
-        case _ if kind in ONE_TO_ONE and not getattr(transformer, "add_indicator", False):
-            return list(inputs)
-    raise UnsupportedModel(
-        f"{kind} cannot be folded into a forest: its columns are not each made of one feature;"
-        " apply it before Tandem, or convert the pipeline with skl2onnx and pack the graph"
-    )
+            inner = [part for _, part, _ in transformer.transformers_]
+        case _:
+            inner = []
+    for part in inner:
+        yield from _parts(part)
 
 
-def _sources_side_by_side(transformer: Any, inputs: Sequence[int]) -> list[int]:
-    sources: list[int] = []
-    for name, part, columns in transformer.transformers_:
-        taken = transformer.output_indices_[name]
-        if part == "drop" or taken.start == taken.stop:
-            continue
-        if taken.start != len(sources):
-            raise UnsupportedModel("the parts of this ColumnTransformer are not side by side in their order")
-        sources += _sources(part, [inputs[index] for index in _indices(transformer, columns)])
-        if len(sources) != taken.stop:
-            raise UnsupportedModel(
-                f"'{name}' of the ColumnTransformer makes {taken.stop - taken.start} columns,"
-                f" not the {len(sources) - taken.start} that its transformers are known for"
-            )
-    return sources
+def _check_apart(pipeline: Pipeline, features: Features) -> None:
+    """Raise ``UnsupportedModel`` where a column changes with another feature than its own.
+
+    Two rows per feature differ from the first row in this feature alone.
+    """
+    sources = np.array(pipeline.sources)
+    rows = _usual(features, 2 * len(features) + 1)
+    for index, feature in enumerate(features):
+        other = [feature.categories[-1]] * 2 if feature.type == "category" else [0.75, -2.5]
+        rows[index][2 * index + 1 : 2 * index + 3] = other
+    values = pipeline.evaluate(rows)
+    if values.shape[1] != len(sources):
+        raise UnsupportedModel(
+            f"the transformers make {values.shape[1]} columns, not the {len(sources)} that they are known for"
+        )
+    alone = pipeline.evaluate([column[:1] for column in rows])
+    owner = np.repeat(np.arange(len(features)), 2)[:, None]
+    same = (values[1:] == values[0]) | (np.isnan(values[1:]) & np.isnan(values[0])) | (owner == sources)
+    if not same.all() or not np.array_equal(alone[0], values[0], equal_nan=True):
+        column = int(np.argmin(same.all(axis=0)))
+        raise UnsupportedModel(
+            f"column {column} of the transformers is made of more than feature"
+            f" '{features[sources[column]].name}' of its own row, and cannot be folded"
+        )
 
 
-def _widths(encoder: Any) -> list[int]:
-    kind = type(encoder).__name__
-    if kind == "KBinsDiscretizer":
-        return [1 if encoder.encode == "ordinal" else int(n) for n in encoder.n_bins_]
-    if kind == "TargetEncoder":
-        per_feature = len(encoder.encodings_) // len(encoder.categories_)
-        return [per_feature] * len(encoder.categories_)
-    if getattr(encoder, "infrequent_categories_", None) is not None and any(
-        infrequent is not None for infrequent in encoder.infrequent_categories_
-    ):
-        raise UnsupportedModel("a OneHotEncoder that lumps infrequent categories together cannot be folded")
-    dropped = encoder.drop_idx_ if encoder.drop_idx_ is not None else [None] * len(encoder.categories_)
-    return [len(known) - (drop is not None) for known, drop in zip(encoder.categories_, dropped, strict=True)]
-
-
-def _categories(transformer: Any, inputs: Sequence[int]) -> dict[int, tuple[str | int, ...]]:
+def _categories(transformer: Any, inputs: Sequence[Column]) -> dict[int, tuple[str | int, ...]]:
     """The categories of each raw column that an encoder meets, by the column's index."""
     kind = type(transformer).__name__
     found: dict[int, tuple[str | int, ...]] = {}
     if kind == "Pipeline":
         for _, step in transformer.steps:
             found = {**_categories(step, inputs), **found}
-            inputs = _sources(step, inputs)
+            inputs = list(inputs) if step is None else columns_of(step, inputs)
     elif kind == "ColumnTransformer":
         for _, part, columns in transformer.transformers_:
             if part != "drop":
-                found |= _categories(part, [inputs[index] for index in _indices(transformer, columns)])
+                inner = [inputs[index] for index in indices_of(transformer, columns)]
+                found = _united(found, _categories(part, inner))
+    elif kind == "FeatureUnion":
+        for _, part in transformer.transformer_list:
+            found = _united(found, _categories(part, inputs))
     elif kind in ENCODERS:
-        for source, known in zip(inputs, transformer.categories_, strict=True):
-            found[source] = tuple(_plain(value) for value in known if value is not None and value == value)
+        for column, known in zip(inputs, transformer.categories_, strict=True):
+            values = (value for value in known if value is not None and value == value)
+            found[column.source] = tuple(map(_plain, values))
     return found
+
+
+def _united(
+    one: dict[int, tuple[str | int, ...]], other: dict[int, tuple[str | int, ...]]
+) -> dict[int, tuple[str | int, ...]]:
+    """The categories of both: two encoders may know a feature's from their own options."""
+    return {
+        index: tuple(dict.fromkeys((*one.get(index, ()), *other.get(index, ()))))
+        for index in one.keys() | other.keys()
+    }
 
 
 def _plain(value: Any) -> str | int:
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, str | int) and not isinstance(value, bool):
         return value
     raise UnsupportedModel(f"categories must be strings or integers to be folded, got {value!r}")
 
 
-def _indices(transformer: Any, columns: Any) -> list[int]:
-    """A ColumnTransformer's choice of columns as indices."""
-    if isinstance(columns, str | int):
-        columns = [columns]
-    if isinstance(columns, slice):
-        columns = range(transformer.n_features_in_)[columns]
-    chosen = list(columns)
-    if chosen and isinstance(chosen[0], bool | np.bool_):
-        return [int(index) for index in np.flatnonzero(chosen)]
-    if chosen and isinstance(chosen[0], str):
-        places = {str(name): index for index, name in enumerate(transformer.feature_names_in_)}
-        return [places[name] for name in chosen]
-    return [int(index) for index in chosen]
+class _Probe:
+    """Asks a transformer about odd values, with usual ones in the other features."""
 
+    def __init__(self, transformer: Any, features: Features, finite: bool) -> None:
+        self._evaluate = _evaluate(transformer, FLOAT64, 0.0)
+        self._features, self._finite = features, finite
 
-def _with_rules(features: Features, index: int, transformer: Any) -> Feature:
-    """A feature that says what the transformer does to a missing value and to an unseen category."""
-    feature = features[index]
-    required = not _accepts(transformer, features, index, np.nan)
-    if feature.type != "category":
-        return Feature(feature.name, required=required)
-    unseen: Literal["other", "bad"] = (
-        "other" if _accepts(transformer, features, index, unseen_value(feature)) else "bad"
-    )
-    return Feature(feature.name, "category", feature.categories, required, unseen)
+    def with_rules(self, index: int) -> Feature:
+        """A feature that says what becomes of a missing value and of an unseen category."""
+        feature = self._features[index]
+        required = not self._accepts(index, np.nan)
+        if feature.type != "category":
+            return Feature(feature.name, required=required)
+        unseen: Literal["other", "bad"] = "other" if self._accepts(index, unseen_value(feature)) else "bad"
+        return Feature(feature.name, "category", feature.categories, required, unseen)
 
-
-def _accepts(transformer: Any, features: Features, index: int, value: object) -> bool:
-    """Whether the transformer takes a row with ``value`` in one feature and usual values in the others."""
-    columns: list[NDArray[Any]] = []
-    for place, feature in enumerate(features):
-        is_category = feature.type == "category"
-        usual = feature.categories[0] if is_category else 0.0
-        columns.append(np.array([value if place == index else usual], object if is_category else np.float64))
-    try:
-        _evaluate(transformer, np.dtype(np.float64))(columns)
-    except ValueError:
-        return False
-    return True
+    def _accepts(self, index: int, value: object) -> bool:
+        columns = _usual(self._features)
+        columns[index][0] = value
+        try:
+            made = self._evaluate(columns)
+        except ValueError:
+            return False
+        return not self._finite or bool(np.isfinite(made).all())

@@ -1,12 +1,13 @@
 """The splits of a forest as values, and which transformed values go left at them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.folding.columns import Column, places_of
 from engine.schema import Feature
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
 
@@ -21,12 +22,24 @@ class Pipeline:
     """What lies between the raw data and a model.
 
     Attributes:
-        evaluate: The transform itself.
-        sources: Index of the raw feature that each of the model's columns is made of.
+        evaluate: The transform itself, with a number's one-hot bins as one column of bin numbers.
+        columns: The model's columns, each of a raw feature.
+        sources: Index of the raw feature that each column of ``evaluate`` is made of.
     """
 
     evaluate: Evaluate
-    sources: Sequence[int]
+    columns: Sequence[Column]
+    sources: Sequence[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the sources."""
+        behind = {place: column.source for place, column in zip(self.places, self.columns, strict=True)}
+        object.__setattr__(self, "sources", list(behind.values()))
+
+    @property
+    def places(self) -> list[int]:
+        """The column of ``evaluate`` behind each of the model's columns."""
+        return places_of(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +65,40 @@ def splits_of(forest: Forest) -> dict[int, Split]:
     }
 
 
-def goes_left(forest: Forest, splits: Sequence[Split], values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether each value goes left at the split in its place, or at the only one, by ``Forest``'s rules."""
+def goes_left(
+    forest: Forest | None, splits: Sequence[Split], values: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Whether each value goes left at the split in its place, or at the only one, by ``Forest``'s rules.
+
+    Only categorical splits, and a forest that takes tiny numbers for 0, need the forest.
+    """
     values = values.astype(np.float64)
     rule = np.array([split.rule for split in splits])
     threshold = np.array([split.threshold for split in splits])
-    flushed = np.where(np.abs(values) <= TINY, 0.0, values) if forest.flush_tiny else values
+    flushed = np.where(np.abs(values) <= TINY, 0.0, values) if forest and forest.flush_tiny else values
     left = np.where(rule & LESS, flushed < threshold, flushed <= threshold)
-    for index in np.flatnonzero(rule & CATEGORICAL):
+    for index in np.flatnonzero(rule & CATEGORICAL) if forest else ():
         place: Any = index if len(splits) > 1 else slice(None)
         left[place] = _in_set(forest, splits[int(index)], values[place])
     return np.where(np.isnan(values), (rule & DEFAULT_LEFT) > 0, left)
+
+
+def evaluated(
+    features: Sequence[Feature], pipeline: Pipeline, points: Mapping[int, NDArray[Any]]
+) -> NDArray[np.floating]:
+    """The columns where some numeric features have ``points``, filled up with 0.
+
+    The others have usual values: 0, or the first category.
+    """
+    n_rows = max(map(len, points.values()))
+    columns: list[NDArray[Any]] = []
+    for index, feature in enumerate(features):
+        if feature.type == "category":
+            columns.append(np.array([feature.categories[0]] * n_rows, dtype=object))
+            continue
+        given = points.get(index, np.zeros(0, raw_type(feature)))
+        columns.append(np.append(given, np.zeros(n_rows - len(given), given.dtype)))
+    return pipeline.evaluate(columns)
 
 
 def raw_type(feature: Feature) -> np.dtype:

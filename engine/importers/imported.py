@@ -3,9 +3,10 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.bundle import Link
 from engine.schema import Feature, Output
@@ -47,5 +48,9 @@ class Imported:
 
     def forest(self) -> Forest:
         """The payload of a forest as arrays."""
-        with np.load(io.BytesIO(self.files[FOREST]), allow_pickle=False) as archive:
-            return Forest.of_arrays(dict(archive))
+        return Forest.of_arrays(self.arrays(FOREST))
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays of an ``.npz`` file of the payload."""
+        with np.load(io.BytesIO(self.files[name]), allow_pickle=False) as archive:
+            return dict(archive)

@@ -1,4 +1,4 @@
-"""Tree ensembles behind transforms, of a scikit-learn pipeline or a features file: folded into the splits."""
+"""Models behind transforms, of a scikit-learn pipeline or a features file: the transforms are folded in."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,8 @@ from engine.folding import declared
 from engine.folding.forest import fold
 from engine.folding.sklearn_pipeline import pipeline_of, raw_features
 from engine.folding.splits import Pipeline
-from engine.importers.imported import FOREST, Imported
+from engine.folding.terms import terms_of
+from engine.importers.imported import FOREST, LINEAR, Imported
 from engine.schema import Feature
 
 Import = Callable[[Any], tuple[bytes, Imported]]
@@ -33,28 +34,32 @@ def import_pipeline(model: Any, import_model: Import) -> tuple[bytes, Imported]:
 
     Raises:
         InvalidModel: It is not fitted.
-        UnsupportedModel: A step cannot be folded, or the model behind them is no tree ensemble.
+        UnsupportedModel: A step cannot be folded, or not into the model behind it.
     """
     if not hasattr(model, "n_features_in_"):
         raise InvalidModel("expected a fitted Pipeline; call fit first")
     source, imported = import_model(model.steps[-1][1])
     if len(model.steps) == 1:
         return source, imported
-    if imported.kind != "forest":
+    if imported.kind not in FOLDED:
         raise UnsupportedModel(
-            f"a Pipeline is folded into tree ensembles only, not into {imported.objective or imported.kind};"
+            f"a Pipeline cannot be folded into {imported.objective or 'a model'} of kind {imported.kind};"
             " convert it with skl2onnx and pack the ONNX graph"
         )
     transformer = model[:-1]
+    absent = np.nan if imported.library == "xgboost" else 0.0
+    features = raw_features(transformer, finite=any(feature.required for feature in imported.features))
+    pipeline = pipeline_of(transformer, features, np.dtype(imported.block), absent)
     steps = " → ".join(type(step).__name__ for _, step in model.steps[:-1])
+    folded, _ = FOLDED[imported.kind]
     return source, replace(
         imported,
-        features=raw_features(transformer),
+        features=features,
         block="float64",
-        fold=_folding(imported, pipeline_of(transformer, np.dtype(imported.block))),
+        fold=_folding(imported, pipeline),
         notes=(
             *imported.notes,
-            f"{steps} is folded into the splits; the data to score is what goes into it.",
+            f"{steps} is folded into the {folded}; the data to score is what goes into it.",
         ),
     )
 
@@ -63,11 +68,13 @@ def transformed(imported: Imported, transforms: Mapping[str, declared.Transform]
     """A model behind the transforms of a features file; raises ``UnsupportedModel`` or ``InvalidConfig``."""
     if not transforms:
         return imported
-    if imported.kind != "forest" or imported.fold is not None:
-        raise UnsupportedModel("the transforms of a features file are folded into plain tree ensembles only")
+    if imported.kind not in FOLDED or imported.fold is not None:
+        raise UnsupportedModel(
+            "the transforms of a features file are folded into plain tree ensembles and linear models only"
+        )
     raw, sources = declared.raw_features(imported.features, transforms)
     pipeline = declared.pipeline_of(imported.features, transforms, raw, sources, np.dtype(imported.block))
-    note = f"{len(transforms)} columns are transforms folded into the splits."
+    note = f"{len(transforms)} columns are transforms folded into the {FOLDED[imported.kind][0]}."
     return replace(
         imported,
         features=raw,
@@ -79,7 +86,22 @@ def transformed(imported: Imported, transforms: Mapping[str, declared.Transform]
 
 def _folding(imported: Imported, pipeline: Pipeline) -> Callable[[Sequence[Feature]], Mapping[str, bytes]]:
     def files(features: Sequence[Feature]) -> Mapping[str, bytes]:
-        folded = fold(imported.forest(), features, pipeline)
-        return {**imported.files, FOREST: npz(folded.arrays())}
+        return {**imported.files, **FOLDED[imported.kind][1](imported, features, pipeline)}
 
     return files
+
+
+def _forest(imported: Imported, features: Sequence[Feature], pipeline: Pipeline) -> Mapping[str, bytes]:
+    return {FOREST: npz(fold(imported.forest(), features, pipeline).arrays())}
+
+
+def _linear(imported: Imported, features: Sequence[Feature], pipeline: Pipeline) -> Mapping[str, bytes]:
+    plain = imported.arrays(LINEAR)
+    return {LINEAR: npz(terms_of(plain["coef"], plain["intercept"], features, pipeline).arrays())}
+
+
+FOLDED: Mapping[str, tuple[str, Callable[[Imported, Sequence[Feature], Pipeline], Mapping[str, bytes]]]] = {
+    "forest": ("splits", _forest),
+    "linear": ("weights", _linear),
+}
+"""What a pipeline is folded into, and how, by kind of model."""

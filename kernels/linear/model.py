@@ -11,7 +11,7 @@ one column after the other is transformed and added, and the next column's part 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numba import carray
@@ -21,7 +21,8 @@ from kernels.columns.bitmaps import blank_invalid
 from kernels.compiler import inlined, kernel
 from kernels.forests.hints import LINE_BYTES, prefetch, wide_vectors
 from kernels.forests.simd import pointer_at
-from kernels.linear.tables import Table, entry_of, table_parameters
+from kernels.linear.tables import entry_of, table_parameters
+from kernels.linear.terms import Terms
 from kernels.linear.transforms import (
     AFFINE,
     PLAIN,
@@ -63,7 +64,9 @@ def add_rows(
         coef: C-order float64[K, T].
         intercept: float64[K].
         columns: COLUMN[T].
-        tables, edges, weights: As ``table_parameters`` makes them.
+        tables: TABLE[M].
+        edges: float64[E], of all tables.
+        weights: C-order float64[W, K], of all tables.
         X: C-order float32 or float64[n, F]; NaN is missing.
         out: C-order float64[n, K].
     """
@@ -104,7 +107,9 @@ def add_columns(
         coef: C-order float64[K, T].
         intercept: float64[K].
         columns: COLUMN[T].
-        tables, edges, weights: As ``table_parameters`` makes them.
+        tables: TABLE[M].
+        edges: float64[E], of all tables.
+        weights: C-order float64[W, K], of all tables.
         places: int64[F, 3], VALUES, VALID and FIRST of contiguous columns of n values.
         example: An array of the columns' type; its values do not matter.
         link: NO_LINK or SIGMOID.
@@ -161,7 +166,7 @@ def fetch_next(places: NDArray[np.int64], columns: NDArray[Any], term: int, row:
 
 @inlined
 def values_at(places: NDArray[np.int64], source: int, row: int, size: int, values: NDArray[Any]) -> int:
-    """Where ``size`` values of a column are from ``row`` on: in the column, or in ``values`` with NaN put in."""
+    """Where ``size`` values of a column are from ``row`` on: in the column, or copied to ``values``."""
     place = places[source, VALUES] + row * values.itemsize
     if places[source, VALID]:
         return copy_valid(places[source, VALID], places[source, FIRST] + row, place, size, values)
@@ -249,29 +254,27 @@ class Linear:
         coef: NDArray[np.float64],
         intercept: NDArray[np.float64],
         transforms: Sequence[Transform] | None = None,
-        *,
-        sources: Sequence[int] | None = None,
-        tables: Sequence[Table] = (),
-        n_features: int | None = None,
     ) -> None:
-        """A model of T terms.
+        """``coef`` is [K, F], ``intercept`` [K]; without ``transforms`` features are weighed as they are."""
+        n_features = coef.shape[1]
+        transforms = [Transform()] * n_features if transforms is None else transforms
+        self._prepare(Terms(coef, intercept, range(n_features), transforms), n_features)
 
-        Args:
-            coef: [K, T].
-            intercept: [K].
-            transforms: One per term; without them features are weighed as they are.
-            sources: The place of each term's feature; by default term t is of feature t.
-            tables: What is looked up beside.
-            n_features: Columns of the rows to come; by default T.
-        """
-        n_outputs, n_terms = coef.shape
-        transforms = [Transform()] * n_terms if transforms is None else transforms
-        self._n_features = n_terms if n_features is None else n_features
+    @classmethod
+    def of_terms(cls, terms: Terms, n_features: int) -> Self:
+        """A model of terms and tables over ``n_features`` columns."""
+        model = cls.__new__(cls)
+        model._prepare(terms, n_features)
+        return model
+
+    def _prepare(self, terms: Terms, n_features: int) -> None:
+        scales = np.array([transform.scale for transform in terms.transforms])
+        self._n_features = n_features
         self._model = (
-            np.ascontiguousarray(coef / np.array([t.scale for t in transforms]), np.float64),
-            np.ascontiguousarray(intercept, np.float64),
-            column_parameters(transforms, range(n_terms) if sources is None else sources),
-            *table_parameters(tables, n_outputs),
+            np.ascontiguousarray(terms.coef / scales, np.float64),
+            np.ascontiguousarray(terms.intercept, np.float64),
+            column_parameters(terms.transforms, terms.sources),
+            *table_parameters(terms.tables, len(terms.intercept)),
         )
 
     def score_rows(self, X: NDArray[Any], out: NDArray[np.float64]) -> None:

@@ -17,7 +17,7 @@ from kernels.compiler import inlined
 CODES = -1
 """Number of edges of a table whose feature is a category code."""
 TABLE = np.dtype([("source", "i8"), ("n_edges", "i8"), ("edge", "i8"), ("entry", "i8"), ("n_entries", "i8")])
-"""A table: its feature, its edges' number and first place, its first entry in ``weights``, entries but one."""
+"""A table: its feature, number and first place of its edges, first place in ``weights``, entries but one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

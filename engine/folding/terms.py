@@ -1,0 +1,213 @@
+"""Feature pipelines in front of a linear model as what its kernel computes: transforms and tables.
+
+What is made of a category is one number per category, so it becomes a table: the weights times the
+transformed numbers, called from the real transform. Bins of a number become a table over the edges at
+which the real transform changes, found by bisection. A chain over a number becomes the kernel's own
+transform, imputed, clipped, logged, shifted and scaled; whether it does the same as the real one is
+checked on a grid of numbers before it is believed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from engine.errors import UnsupportedModel
+from engine.folding.columns import Column
+from engine.folding.edges import bin_edges
+from engine.folding.forest import category_table
+from engine.folding.ordered_floats import grid
+from engine.folding.search import REACHES
+from engine.folding.splits import Pipeline, evaluated, raw_type
+from engine.folding.steps import Step
+from engine.schema import Feature
+from kernels.linear.tables import Table
+from kernels.linear.terms import Terms
+from kernels.linear.transforms import Transform
+
+Floats = NDArray[np.float64]
+CLOSE = 1e-12
+"""How far a chain may lie from the real transform, beside the numbers that enter its last sum."""
+SINGLE_CLOSE = 2.0**-20
+"""The same for float32 features, on which scikit-learn computes in float32 and the kernel in float64."""
+
+
+def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipeline: Pipeline) -> Terms:
+    """A linear model over the columns of a pipeline as one over raw features.
+
+    Args:
+        coef: [K, M], over the pipeline's columns.
+        intercept: [K].
+        features: The raw features.
+        pipeline: What makes the columns.
+
+    Raises ``UnsupportedModel`` for a chain that the kernel cannot compute.
+    """
+    columns, places = pipeline.columns, pipeline.places
+    numeric = [index for index, column in enumerate(columns) if features[column.source].type != "category"]
+    terms = [index for index in numeric if not columns[index].n_bins]
+    transforms = [transform_of(features[columns[index].source], columns[index]) for index in terms]
+    for index, transform in zip(terms, transforms, strict=True):
+        _check(features, pipeline, index, transform)
+    binned = sorted({places[index] for index in numeric if columns[index].n_bins})
+    return Terms(
+        np.ascontiguousarray(coef[:, terms]),
+        np.ascontiguousarray(intercept),
+        [columns[index].source for index in terms],
+        transforms,
+        [
+            *_category_tables(coef, features, pipeline),
+            *(_bin_table(coef, features, pipeline, place) for place in binned),
+        ],
+    )
+
+
+def transform_of(feature: Feature, column: Column) -> Transform:
+    """A chain as the kernel's one order of steps; raises ``UnsupportedModel`` where it has another."""
+    if column.opaque:
+        raise UnsupportedModel(
+            f"{column.opaque} of feature '{feature.name}' has no columnar kernel for a linear model (impute,"
+            " clip, log1p, scale, bins and categories have); convert the pipeline with skl2onnx, or apply the"
+            " step before Tandem"
+        )
+    chain = _Chain(feature.name)
+    for step in column.steps:
+        chain.then(step)
+    return chain.transform()
+
+
+class _Chain:
+    """The steps so far as ``(f(clip(impute(x))) - shift) / scale``, f the identity or log1p."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._impute, self._low, self._high = np.nan, -np.inf, np.inf
+        self._log1p, self._shift, self._scale = False, 0.0, 1.0
+
+    def transform(self) -> Transform:
+        return Transform(self._impute, self._low, self._high, self._log1p, self._shift, self._scale)
+
+    def then(self, step: Step) -> None:
+        """One more step after those so far."""
+        if step.impute is not UNSET:
+            self._then_impute(step.impute)
+        elif step.clip is not UNSET:
+            self._then_clip(*step.clip)
+        elif step.log1p is not UNSET:
+            self._then_log1p()
+        elif step.multiply is not UNSET:
+            self._then_scale(1.0 / step.multiply if step.multiply else np.inf)
+        elif step.add is not UNSET:
+            self._shift -= step.add * self._scale
+        elif step.standardise is not UNSET:
+            self._shift += step.standardise.mean * self._scale
+            self._then_scale(step.standardise.std)
+
+    def _then_impute(self, value: float) -> None:
+        if not np.isnan(self._impute):
+            return
+        raw = self._raw(value)
+        if not self._low <= raw <= self._high:
+            raise self._refusal("imputes a value after clipping to others")
+        self._impute = raw
+
+    def _then_clip(self, low: float, high: float) -> None:
+        ends = sorted((self._raw(low), self._raw(high)))
+        self._low, self._high = (float(min(max(end, ends[0]), ends[1])) for end in (self._low, self._high))
+        if not np.isnan(self._impute):
+            self._impute = float(min(max(self._impute, ends[0]), ends[1]))
+
+    def _then_log1p(self) -> None:
+        if self._log1p or self._shift != 0.0 or self._scale != 1.0:
+            raise self._refusal("takes log1p of a scaled value")
+        self._log1p = True
+
+    def _then_scale(self, scale: float) -> None:
+        if not np.isfinite(scale) or scale == 0.0:
+            raise self._refusal("multiplies by 0 or divides by infinity")
+        self._scale *= scale
+
+    def _raw(self, value: float) -> float:
+        """The raw value that the steps so far make ``value`` of."""
+        with np.errstate(all="ignore"):
+            inner = np.float64(value) * self._scale + self._shift
+            raw = float(np.expm1(inner)) if self._log1p else float(inner)
+        if np.isnan(raw):
+            raise self._refusal("imputes or clips to no number")
+        return raw
+
+    def _refusal(self, what: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            f"the chain of feature '{self._name}' {what}; the columnar kernel imputes, clips, takes log1p and"
+            " scales, in this order; reorder the steps, or convert the pipeline with skl2onnx"
+        )
+
+
+def transformed(x: Floats, transform: Transform) -> Floats:
+    """What the kernel makes of numbers [n], in NumPy."""
+    x = np.where(np.isnan(x), transform.impute, x)
+    x = np.where(x < transform.low, transform.low, x)
+    x = np.where(x > transform.high, transform.high, x)
+    with np.errstate(all="ignore"):
+        x = np.log1p(x) if transform.log1p else x
+        return (x - transform.shift) / transform.scale
+
+
+def _check(features: Sequence[Feature], pipeline: Pipeline, index: int, transform: Transform) -> None:
+    """Raise ``UnsupportedModel`` unless a column's transform is the pipeline's, wherever it is finite."""
+    source = pipeline.columns[index].source
+    feature, dtype = features[source], raw_type(features[source])
+    points = np.append(grid(dtype, REACHES[-1]), np.array([] if feature.required else [np.nan], dtype))
+    points = points[~np.isinf(transformed(points.astype(np.float64), transform))]
+    raw = points.astype(np.float64)
+    own = transformed(raw, transform)
+    try:
+        made = evaluated(features, pipeline, {source: points})
+    except ValueError as error:
+        raise UnsupportedModel(
+            f"the transforms of feature '{feature.name}' refuse numbers: {error}"
+        ) from error
+    real = made[:, pipeline.places[index]].astype(np.float64)
+    largest = (np.abs(np.nan_to_num(raw)) + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
+    room = largest * (CLOSE if dtype == np.float64 else SINGLE_CLOSE)
+    same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real))
+    if not same.all():
+        raise UnsupportedModel(
+            f"the chain of feature '{feature.name}' does not compute what its steps say, first at"
+            f" {raw[np.argmin(same)]!r}; convert the pipeline with skl2onnx"
+        )
+
+
+def _category_tables(coef: Floats, features: Sequence[Feature], pipeline: Pipeline) -> list[Table]:
+    made = category_table(features, pipeline).astype(np.float64)
+    tables = []
+    for source, feature in enumerate(features):
+        mine = [index for index, column in enumerate(pipeline.columns) if column.source == source]
+        if feature.type != "category" or not mine:
+            continue
+        n_codes = len(feature.categories)
+        values = made[[*range(n_codes), -2, -1]]
+        tables.append(Table(source, None, _weights(coef, pipeline, mine, values)))
+    return tables
+
+
+def _bin_table(coef: Floats, features: Sequence[Feature], pipeline: Pipeline, place: int) -> Table:
+    mine = [index for index, where in enumerate(pipeline.places) if where == place]
+    column = pipeline.columns[mine[0]]
+    feature = features[column.source]
+    edges, points = bin_edges(features, pipeline, place, column.n_bins)
+    missing = points[:1] if feature.required else np.array([np.nan], points.dtype)
+    values = evaluated(features, pipeline, {column.source: np.concatenate([points, missing])})
+    return Table(column.source, edges, _weights(coef, pipeline, mine, values.astype(np.float64)))
+
+
+def _weights(coef: Floats, pipeline: Pipeline, mine: Sequence[int], values: Floats) -> Floats:
+    """[N, K]: the sums, column by column, of the columns' coefficients times their values."""
+    weights = np.zeros((len(values), len(coef)))
+    for index in mine:
+        column, numbers = pipeline.columns[index], values[:, pipeline.places[index]]
+        if column.level is not None:
+            numbers = np.where(np.isnan(numbers), np.nan, numbers == column.level)
+        weights += numbers[:, None] * coef[:, index]
+    return weights
