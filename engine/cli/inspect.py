@@ -47,7 +47,7 @@ def _facts(bundle: "Bundle") -> dict[str, Any]:
     }
     if manifest.kind == "forest":
         return facts | _forest_facts(bundle)
-    return facts | {"kernel": "linear" if manifest.kind == "linear" else "ONNX Runtime"}
+    return facts | {"kernel": "ONNX Runtime" if manifest.kind == "onnx" else manifest.kind}
 
 
 def _forest_facts(bundle: "Bundle") -> dict[str, Any]:

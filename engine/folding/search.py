@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UnsupportedModel
 from engine.folding.ordered_floats import grid, of_keys, span
-from engine.folding.splits import Pipeline, Split, evaluated, goes_left, raw_type
+from engine.folding.splits import Pipeline, Split, evaluated, evaluated_or_missing, goes_left, raw_type
 from engine.schema import Feature
 from kernels.forests.forest import Forest
 
@@ -46,11 +46,13 @@ class Search:
         Raises ``UnsupportedModel`` unless all numbers that go left lie at one end.
         """
         points = {source: grid(raw_type(self._features[source]), self._reach) for source in self._used}
-        values = {source: self._evaluate({source: points[source]}) for source in self._used}
+        values = self._evaluate(points)
         ends = np.empty((4, len(self._splits)))  # lowest, first and last with a value, highest
         for source in self._used:
             for column in np.unique(self._columns[self._sources == source]):
-                ends[:, self._columns == column] = self._ends(values[source][:, column], source)[:, None]
+                ends[:, self._columns == column] = self._ends(values[: len(points[source]), column], source)[
+                    :, None
+                ]
         left = np.stack([goes_left(self._forest, self._splits, end) for end in ends])
         turns = (left[1:] != left[:-1]).sum(axis=0)
         if (turns > 1).any():
@@ -100,7 +102,7 @@ class Search:
         return numbers
 
     def _evaluate(self, points: Mapping[int, NDArray[Any]]) -> NDArray[np.floating]:
-        return evaluated(self._features, self._pipeline, points)
+        return evaluated_or_missing(self._features, self._pipeline, points)
 
     def _ends(self, values: NDArray[np.floating], source: int) -> NDArray[np.float64]:
         """The transformed lowest, first and last number with a value, and highest, of ascending numbers."""
@@ -127,7 +129,7 @@ class Search:
                 if (dtype := raw_type(self._features[source]))
             }
             try:
-                self._evaluate(ends)
+                evaluated(self._features, self._pipeline, ends)
             except ValueError:  # scikit-learn refuses infinities, which a large number may become
                 continue
             return reach

@@ -23,7 +23,7 @@ Features = tuple[Feature, ...]
 FLOAT64 = np.dtype(np.float64)
 
 
-def raw_features(transformer: Any, *, finite: bool) -> Features:
+def raw_features(transformer: Any, *, finite: bool = False) -> Features:
     """The features that a fitted transformer takes, with the categories its encoders know.
 
     A feature is ``required`` if the transformer refuses it missing, or hands it on missing to a model
@@ -43,7 +43,7 @@ def raw_features(transformer: Any, *, finite: bool) -> Features:
     return tuple(probe.with_rules(index) for index in range(len(features)))
 
 
-def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: float) -> Pipeline:
+def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: float = 0.0) -> Pipeline:
     """The transformer as a pipeline whose columns a model compares as ``dtype``.
 
     Args:

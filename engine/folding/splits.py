@@ -12,6 +12,8 @@ from engine.schema import Feature
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
 
 TINY = float(np.float32(1e-35))
+MOST_REFUSED = 2000
+"""How often numbers are tried without the refused ones."""
 
 Evaluate = Callable[[Sequence[NDArray[Any]]], NDArray[np.floating]]
 """From one array [n] per raw feature to the model's columns [n, M], in the type the model compares in."""
@@ -77,9 +79,10 @@ def goes_left(
     threshold = np.array([split.threshold for split in splits])
     flushed = np.where(np.abs(values) <= TINY, 0.0, values) if forest and forest.flush_tiny else values
     left = np.where(rule & LESS, flushed < threshold, flushed <= threshold)
-    for index in np.flatnonzero(rule & CATEGORICAL) if forest else ():
-        place: Any = index if len(splits) > 1 else slice(None)
-        left[place] = _in_set(forest, splits[int(index)], values[place])
+    if forest is not None:
+        for index in np.flatnonzero(rule & CATEGORICAL):
+            place: Any = index if len(splits) > 1 else slice(None)
+            left[place] = _in_set(forest, splits[int(index)], values[place])
     return np.where(np.isnan(values), (rule & DEFAULT_LEFT) > 0, left)
 
 
@@ -99,6 +102,43 @@ def evaluated(
         given = points.get(index, np.zeros(0, raw_type(feature)))
         columns.append(np.append(given, np.zeros(n_rows - len(given), given.dtype)))
     return pipeline.evaluate(columns)
+
+
+def evaluated_or_missing(
+    features: Sequence[Feature], pipeline: Pipeline, points: Mapping[int, NDArray[Any]]
+) -> NDArray[np.floating]:
+    """The same with NaN in the columns of a number that the transforms refuse, as they do infinities.
+
+    Raises ``ValueError`` if they refuse every second one or so.
+    """
+    return _without_refused(features, pipeline, points, [MOST_REFUSED])
+
+
+def _without_refused(
+    features: Sequence[Feature],
+    pipeline: Pipeline,
+    points: Mapping[int, NDArray[Any]],
+    budget: list[int],
+) -> NDArray[np.floating]:
+    try:
+        return evaluated(features, pipeline, points)
+    except ValueError:
+        budget[0] -= 1
+        if budget[0] < 0:
+            raise
+    n_rows = max(map(len, points.values()))
+    if n_rows > 1:
+        halves = (slice(n_rows // 2), slice(n_rows // 2, n_rows))
+        parts = [{source: values[half] for source, values in points.items()} for half in halves]
+        return np.concatenate([_without_refused(features, pipeline, part, budget) for part in parts])
+    row = evaluated(features, pipeline, {source: np.zeros_like(values) for source, values in points.items()})
+    sources = np.array(pipeline.sources)
+    for source, values in points.items():
+        mine = sources == source
+        row[0, mine] = np.nan
+        if len(points) > 1:
+            row[0, mine] = _without_refused(features, pipeline, {source: values}, budget)[0, mine]
+    return row
 
 
 def raw_type(feature: Feature) -> np.dtype:

@@ -19,7 +19,7 @@ from engine.folding.edges import bin_edges
 from engine.folding.forest import category_table
 from engine.folding.ordered_floats import grid
 from engine.folding.search import REACHES
-from engine.folding.splits import Pipeline, evaluated, raw_type
+from engine.folding.splits import Pipeline, evaluated, evaluated_or_missing, raw_type
 from engine.folding.steps import Step
 from engine.schema import Feature
 from kernels.linear.tables import Table
@@ -48,8 +48,7 @@ def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipel
     numeric = [index for index, column in enumerate(columns) if features[column.source].type != "category"]
     terms = [index for index in numeric if not columns[index].n_bins]
     transforms = [transform_of(features[columns[index].source], columns[index]) for index in terms]
-    for index, transform in zip(terms, transforms, strict=True):
-        _check(features, pipeline, index, transform)
+    _check(features, pipeline, terms, transforms)
     binned = sorted({places[index] for index in numeric if columns[index].n_bins})
     return Terms(
         np.ascontiguousarray(coef[:, terms]),
@@ -154,29 +153,41 @@ def transformed(x: Floats, transform: Transform) -> Floats:
         return (x - transform.shift) / transform.scale
 
 
-def _check(features: Sequence[Feature], pipeline: Pipeline, index: int, transform: Transform) -> None:
-    """Raise ``UnsupportedModel`` unless a column's transform is the pipeline's, wherever it is finite."""
-    source = pipeline.columns[index].source
-    feature, dtype = features[source], raw_type(features[source])
-    points = np.append(grid(dtype, REACHES[-1]), np.array([] if feature.required else [np.nan], dtype))
-    points = points[~np.isinf(transformed(points.astype(np.float64), transform))]
+def _check(
+    features: Sequence[Feature], pipeline: Pipeline, terms: Sequence[int], transforms: Sequence[Transform]
+) -> None:
+    """Raise ``UnsupportedModel`` unless the transforms of these columns are the pipeline's, where finite."""
+    sources = [pipeline.columns[index].source for index in terms]
+    points = {source: _points(features[source]) for source in sources}
+    if not points:
+        return
+    try:
+        made = evaluated_or_missing(features, pipeline, points)
+    except ValueError as error:
+        raise UnsupportedModel(f"the transforms refuse ordinary numbers: {error}") from error
+    for index, source, transform in zip(terms, sources, transforms, strict=True):
+        raw = points[source]
+        real = made[: len(raw), pipeline.places[index]].astype(np.float64)
+        if (wrong := _first_apart(raw, real, transform)) is not None:
+            raise UnsupportedModel(
+                f"the chain of feature '{features[source].name}' does not compute what its steps say, first"
+                f" at {wrong!r}; convert the pipeline with skl2onnx"
+            )
+
+
+def _points(feature: Feature) -> NDArray[np.floating]:
+    dtype = raw_type(feature)
+    return np.append(grid(dtype, REACHES[-1]), np.array([] if feature.required else [np.nan], dtype))
+
+
+def _first_apart(points: NDArray[np.floating], real: Floats, transform: Transform) -> float | None:
+    """The first number whose transform is not the real one, up to rounding; where that is finite."""
     raw = points.astype(np.float64)
     own = transformed(raw, transform)
-    try:
-        made = evaluated(features, pipeline, {source: points})
-    except ValueError as error:
-        raise UnsupportedModel(
-            f"the transforms of feature '{feature.name}' refuse numbers: {error}"
-        ) from error
-    real = made[:, pipeline.places[index]].astype(np.float64)
     largest = (np.abs(np.nan_to_num(raw)) + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
-    room = largest * (CLOSE if dtype == np.float64 else SINGLE_CLOSE)
-    same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real))
-    if not same.all():
-        raise UnsupportedModel(
-            f"the chain of feature '{feature.name}' does not compute what its steps say, first at"
-            f" {raw[np.argmin(same)]!r}; convert the pipeline with skl2onnx"
-        )
+    room = largest * (CLOSE if points.dtype == np.float64 else SINGLE_CLOSE)
+    same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real)) | np.isinf(own)
+    return None if same.all() else float(raw[np.argmin(same)])
 
 
 def _category_tables(coef: Floats, features: Sequence[Feature], pipeline: Pipeline) -> list[Table]:

@@ -14,6 +14,7 @@ from kernels.forests.forest import Forest
 
 FOREST = "forest.npz"
 LINEAR = "linear.npz"
+DENSE = "dense.npz"
 ONNX = "model.onnx"
 
 
@@ -35,7 +36,7 @@ class Imported:
         fold: Makes the payload once the features are settled, where it depends on their types.
     """
 
-    kind: Literal["forest", "linear", "onnx"]
+    kind: Literal["forest", "linear", "dense", "onnx"]
     files: Mapping[str, bytes]
     features: tuple[Feature, ...]
     block: Literal["float32", "float64"]

@@ -13,8 +13,10 @@ from engine.folding.forest import fold
 from engine.folding.sklearn_pipeline import pipeline_of, raw_features
 from engine.folding.splits import Pipeline
 from engine.folding.terms import terms_of
-from engine.importers.imported import FOREST, LINEAR, Imported
+from engine.importers.imported import DENSE, FOREST, LINEAR, Imported
 from engine.schema import Feature
+from kernels.dense.layers import Layers
+from kernels.linear.terms import Terms
 
 Import = Callable[[Any], tuple[bytes, Imported]]
 
@@ -70,7 +72,8 @@ def transformed(imported: Imported, transforms: Mapping[str, declared.Transform]
         return imported
     if imported.kind not in FOLDED or imported.fold is not None:
         raise UnsupportedModel(
-            "the transforms of a features file are folded into plain tree ensembles and linear models only"
+            "the transforms of a features file are folded into plain tree ensembles, linear models and small"
+            " networks only"
         )
     raw, sources = declared.raw_features(imported.features, transforms)
     pipeline = declared.pipeline_of(imported.features, transforms, raw, sources, np.dtype(imported.block))
@@ -100,8 +103,16 @@ def _linear(imported: Imported, features: Sequence[Feature], pipeline: Pipeline)
     return {LINEAR: npz(terms_of(plain["coef"], plain["intercept"], features, pipeline).arrays())}
 
 
+def _dense(imported: Imported, features: Sequence[Feature], pipeline: Pipeline) -> Mapping[str, bytes]:
+    arrays = imported.arrays(DENSE)
+    plain = Layers.of_arrays(Terms.of_arrays(arrays), arrays)
+    first = terms_of(plain.first.coef, plain.first.intercept, features, pipeline)
+    return {DENSE: npz(replace(plain, first=first).arrays())}
+
+
 FOLDED: Mapping[str, tuple[str, Callable[[Imported, Sequence[Feature], Pipeline], Mapping[str, bytes]]]] = {
     "forest": ("splits", _forest),
     "linear": ("weights", _linear),
+    "dense": ("first layer", _dense),
 }
 """What a pipeline is folded into, and how, by kind of model."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.errors import InvalidModel, UnsupportedModel
-from engine.importers import sklearn_histogram, sklearn_linear, sklearn_trees
+from engine.importers import sklearn_histogram, sklearn_linear, sklearn_networks, sklearn_trees
 from engine.importers.features import Options
 from engine.importers.imported import Imported
 
@@ -12,6 +12,7 @@ READERS: dict[str, Callable[[Any], Imported]] = {
     **sklearn_linear.READERS,
     **sklearn_trees.READERS,
     **sklearn_histogram.READERS,
+    **sklearn_networks.READERS,
 }
 """By class name. A subclass may predict otherwise and is not taken for its parent."""
 

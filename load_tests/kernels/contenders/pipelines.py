@@ -21,8 +21,9 @@ def folded(model: dict[str, Any]) -> Contender:
 
     pipeline = pickled(model)
     forest = Forest.of_arrays(read_bundle(model["bundle"]).arrays("forest.npz"))
-    features = [Feature(f.name, "float32", required=f.required) for f in raw_features(pipeline)]
-    kernel = choose(fold(forest, features, pipeline_of(pipeline, np.dtype(np.float64))), "float32")
+    raw = raw_features(pipeline)
+    features = [Feature(f.name, "float32", required=f.required) for f in raw]
+    kernel = choose(fold(forest, features, pipeline_of(pipeline, raw, np.dtype(np.float64))), "float32")
 
     def prepare(X: Any) -> Batch:
         return np.ascontiguousarray(X), np.empty((len(X), 1))

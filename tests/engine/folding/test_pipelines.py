@@ -22,6 +22,7 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
+    PolynomialFeatures,
     PowerTransformer,
     QuantileTransformer,
     RobustScaler,
@@ -187,10 +188,18 @@ def test_missing_values_and_unseen_categories_follow_the_transformers_own_rules(
         (PCA(1), "PCA cannot be folded"),
         (FunctionTransformer(np.abs), "feature 'balance' neither rises nor falls"),
         (FunctionTransformer(np.sin), "neither rises nor falls"),
-        (KBinsDiscretizer(4, encode="onehot-dense"), "neither rises nor falls"),
-        (SimpleImputer(add_indicator=True), "SimpleImputer cannot be folded"),
+        (FunctionTransformer(lambda X: X - X.mean()), "made of more than feature 'balance' of its own row"),
+        (
+            make_pipeline(KBinsDiscretizer(4, encode="onehot-dense"), StandardScaler()),
+            "works on one-hot bins",
+        ),
+        (
+            make_pipeline(FunctionTransformer(np.sign), OneHotEncoder()),
+            "encodes what another step has computed",
+        ),
+        (PolynomialFeatures(), "PolynomialFeatures cannot be folded"),
     ],
-    ids=["mixes columns", "turns around", "waves", "bins apart", "adds columns"],
+    ids=["mixes columns", "turns around", "waves", "mixes rows", "scales bins", "encodes signs", "powers"],
 )
 def test_what_cannot_be_folded_is_refused_by_name(transformer: Any, sentence: str, tmp_path: Path) -> None:
     pipeline = fitted(MODELS["lightgbm"](), transformer, frame()[["balance"]])
@@ -198,7 +207,31 @@ def test_what_cannot_be_folded_is_refused_by_name(transformer: Any, sentence: st
         engine.pack(pipeline, name="no", out=tmp_path)
 
 
-def test_a_linear_model_behind_transformers_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    pipeline = fitted(LinearRegression(), StandardScaler(), frame()[["balance"]])
-    with pytest.raises(UnsupportedModel, match="skl2onnx"):
+def test_one_raw_column_may_not_be_a_number_and_a_category(tmp_path: Path) -> None:
+    transformer = ColumnTransformer(
+        [("number", "passthrough", ["zone"]), ("word", OneHotEncoder(), ["zone"])]
+    )
+    pipeline = fitted(MODELS["lightgbm"](), transformer, frame()[["zone"]])
+    with pytest.raises(UnsupportedModel, match="'zone' is used as a number and as a category"):
+        engine.pack(pipeline, name="no", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "sentence"),
+    [
+        (
+            QuantileTransformer(n_quantiles=20),
+            "QuantileTransformer of feature 'balance' has no columnar kernel",
+        ),
+        (make_pipeline(StandardScaler(), FunctionTransformer(np.log1p)), "takes log1p of a scaled value"),
+        (make_pipeline(KBinsDiscretizer(4, encode="ordinal"), StandardScaler()), "StandardScaler after bins"),
+    ],
+    ids=["a curve", "another order", "scaled bins"],
+)
+def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
+    transformer: Any, sentence: str, tmp_path: Path
+) -> None:
+    rows = frame()[["balance"]].clip(-0.5, 0.5)
+    pipeline = fitted(LinearRegression(), transformer, rows)
+    with pytest.raises(UnsupportedModel, match=sentence):
         engine.pack(pipeline, name="no", out=tmp_path)

@@ -1,0 +1,1 @@
+"""Small neural networks: dense layers behind a first layer that the linear kernel computes."""

@@ -1,0 +1,109 @@
+"""Pipelines drawn at random: forests give their bits, linear models their numbers to rounding."""
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xgboost
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
+
+import engine
+from engine import Scorer
+from engine.errors import UnsupportedModel
+from tests.engine.folding.drawn_pipelines import fitted, table, target, transformers, troubled
+
+SLOWLY = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+FORESTS = [
+    lambda: lightgbm.LGBMRegressor(n_estimators=8, num_leaves=12, verbose=-1, n_jobs=1),
+    lambda: xgboost.XGBRegressor(n_estimators=5, max_depth=4, n_jobs=1),
+    lambda: RandomForestRegressor(5, max_depth=5, random_state=0),
+]
+
+
+def packed(pipeline: Any) -> Scorer | None:
+    """The scorer, or None where the pipeline is refused by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Scorer.load(engine.pack(pipeline, name="drawn", out=folder))
+        except UnsupportedModel as refusal:
+            if any(reason in str(refusal) for reason in REASONS):
+                return None
+            raise
+
+
+REASONS = (
+    "leaves out is missing",  # XGBoost behind sparse one-hot bins
+    "neither rises nor falls",  # XGBoost behind a sparse number, whose 0 is missing
+    "takes log1p of a scaled value",
+    "imputes a value after clipping",
+    "times larger",
+)
+
+
+def arrow(rows: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(rows, preserve_index=False)
+
+
+def quietly(function: Any, rows: pd.DataFrame) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(rows)
+
+
+@SLOWLY
+@given(transformers(curved=True), st.sampled_from(FORESTS), st.integers(1, 2**30))
+def test_a_drawn_pipeline_folded_into_a_forest_has_its_bits(transformer: Any, model: Any, seed: int) -> None:
+    pipeline = fitted(transformer, model(), target(table(0)))
+    if scorer := packed(pipeline):
+        rows = troubled(scorer.schema.features, seed)
+        got = scorer.score(arrow(rows)).column(0).to_numpy()
+        assert (got == quietly(pipeline.predict, rows)).all()
+
+
+@SLOWLY
+@given(
+    transformers(curved=False),
+    st.sampled_from([Ridge(), TweedieRegressor(power=1.5, max_iter=20), LogisticRegression(max_iter=20)]),
+    st.integers(1, 2**30),
+)
+def test_a_drawn_pipeline_before_a_linear_model_gives_its_numbers(
+    transformer: Any, model: Any, seed: int
+) -> None:
+    y = target(table(0))
+    classes = pd.qcut(y, 3, labels=False)
+    pipeline = fitted(transformer, model, classes if isinstance(model, LogisticRegression) else np.abs(y))
+    if scorer := packed(pipeline):
+        rows = troubled(scorer.schema.features, seed)
+        ask = getattr(pipeline, "predict_proba", pipeline.predict)
+        expected = quietly(ask, rows).reshape(len(rows), -1)
+        got = np.column_stack([column.to_numpy() for column in scorer.score(arrow(rows)).columns])
+        made = quietly(pipeline[:-1].transform, rows)
+        size = np.abs(made) @ np.abs(np.atleast_2d(pipeline[-1].coef_)).T
+        room = 1e-12 * np.maximum(1.0, np.asarray(size).max(axis=1, keepdims=True))
+        assert (np.abs(got - expected) <= room * np.maximum(1.0, np.abs(expected))).all()
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(transformers(curved=False), st.integers(1, 2**30))
+def test_rows_blocks_and_parquet_give_a_linear_pipeline_the_same_bits(transformer: Any, seed: int) -> None:
+    if scorer := packed(fitted(transformer, Ridge(), target(table(0)))):
+        rows = arrow(troubled(scorer.schema.features, seed))
+        expected = scorer.score(rows).column(0).to_numpy()
+        tensors = {name: rows[name].to_pylist() for name in scorer.schema.names}
+        for X, bad in (scorer.preparer.rows(rows.to_pylist()), scorer.preparer.tensors(tensors)):
+            assert not bad
+            assert scorer.score_rows(X)[:, 0].tobytes() == expected.tobytes()
+        assert scorer.score_rows(X[5:6])[0, 0].tobytes() == expected[5:6].tobytes()
+        with tempfile.TemporaryDirectory() as folder:
+            pq.write_table(rows, Path(folder) / "rows.parquet")
+            read = pq.read_table(Path(folder) / "rows.parquet")
+        assert scorer.score(read).column(0).to_numpy().tobytes() == expected.tobytes()
