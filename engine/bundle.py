@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from engine.errors import InvalidBundle
@@ -42,6 +43,18 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Literal["identity", "sigmoid", "softmax", "exp"] = "identity"
     scale: float = 1.0
+
+
+class After(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is made of scores, by ``engine.after``; the output's labels name all columns.
+
+    Attributes:
+        thresholds: One per score; as many columns more, 1 where the score reaches it, else 0.
+        top: How many of a row's best scores stand instead of all of them, each with its number.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    top: int = 0
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,15 +82,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         schema: Features and output.
         link: From margin to score.
         provenance: Where the model came from.
+        after: What is made of scores before they are answered; nothing if it is not there.
         files: SHA-256 of every other file, by name.
         format: Version of this layout.
     """
 
     name: ModelName
-    kind: Literal["forest", "linear", "onnx"]
+    kind: Literal["forest", "linear", "dense", "onnx"]
     schema: Schema
     link: Link
     provenance: Provenance
+    after: After | UnsetType = UNSET
     files: dict[str, str] = {}
     format: Literal[1] = FORMAT
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET
 
-from engine.bundle import Manifest, ModelName, Provenance, write_bundle
+from engine.after import NOTHING
+from engine.bundle import After, Manifest, ModelName, Provenance, write_bundle
 from engine.errors import InvalidConfig
 from engine.importers.features import Options, narrow, read_options, read_sample, settle, settle_output
 from engine.importers.formats import import_model
@@ -67,13 +69,23 @@ def _manifest(
             output=settle_output(imported.output, options.output),
         ),
         link=imported.link,
+        after=after if (after := After(options.output.thresholds, options.output.top)) != NOTHING else UNSET,
         provenance=Provenance(
             library=imported.library,
             objective=imported.objective,
             source_sha256=hashlib.sha256(source).hexdigest() if source else "",
-            notes=imported.notes,
+            notes=(*imported.notes, *_numbered(imported.output.labels, options)),
         ),
     )
+
+
+def _numbered(labels: tuple[str, ...], options: Options) -> tuple[str, ...]:
+    """What the numbers of the best outputs stand for."""
+    if not options.output.top:
+        return ()
+    given = labels if options.output.labels is UNSET else options.output.labels
+    names = ", ".join(f"{number} {label}" for number, label in enumerate(given))
+    return (f"Each best score comes with its output's number: {names}.",)
 
 
 def _block(imported: Imported, features: tuple[Feature, ...]) -> Literal["float32", "float64"]:

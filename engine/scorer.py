@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from engine.after import NOTHING, fits, made_of_scores
 from engine.backends.device import Device
 from engine.bundle import Bundle, Manifest, read_bundle
 from engine.errors import BadRow, InvalidBundle, InvalidTable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 BACKENDS = {
     "forest": "engine.backends.forest",
     "linear": "engine.backends.linear",
+    "dense": "engine.backends.dense",
     "onnx": "engine.backends.onnx",
 }
 """The module whose ``load(bundle)`` makes the backend; imported when a bundle wants it."""
@@ -77,7 +79,8 @@ class Scorer:
         self._dtype = np.dtype(self.schema.output.type)
         self._link = bundle.manifest.link
         self._in_place = backend.margin_dtype == self._dtype
-        self._finished = self._in_place and self._link.name == "identity"
+        self._after = bundle.manifest.after or NOTHING
+        self._finished = self._in_place and self._link.name == "identity" and self._after == NOTHING
         _check_outputs(bundle, backend)
 
     @classmethod
@@ -127,19 +130,19 @@ class Scorer:
         return self.tabulate(self.score_columns(columns), columns.bad)
 
     def score_columns(self, columns: Columns) -> NDArray[Any]:
-        """Scores [n, K] of prepared columns; of bad rows, anything."""
+        """Scores [n, columns] of prepared columns, and what is made of them; of bad rows, anything."""
         margins = np.empty((columns.n_rows, self._backend.n_outputs), self._backend.margin_dtype)
         self._backend.score_columns(columns.arrays, margins)
-        return margins if self._finished else self._linked(margins)
+        return margins if self._finished else self._answered(margins)
 
     def score_rows(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Scores [n, K] of a prepared block, C-order [n, F]; of bad rows, anything."""
+        """The same of a prepared block, C-order [n, F]."""
         margins = np.empty((len(X), self._backend.n_outputs), self._backend.margin_dtype)
         self._backend.score_rows(X, margins)
-        return margins if self._finished else self._linked(margins)
+        return margins if self._finished else self._answered(margins)
 
     def tabulate(self, scores: NDArray[Any], bad: Mapping[int, str]) -> pa.Table:
-        """Scores [n, K] as a table with the output's columns, null in bad rows."""
+        """Scores [n, columns] as a table with the output's columns, null in bad rows."""
         valid = None
         if bad:
             mask = np.ones(len(scores), np.bool_)
@@ -164,15 +167,15 @@ class Scorer:
                 self.score_rows(block)
                 self.score_columns(Columns((array,) * X.shape[1], n_rows, {}))
 
-    def _linked(self, margins: NDArray[Any]) -> NDArray[Any]:
+    def _answered(self, margins: NDArray[Any]) -> NDArray[Any]:
         scores = margins if self._in_place else np.empty(margins.shape, self._dtype)
         apply_link(self._link.name, self._link.scale, margins, scores)
-        return scores
+        return made_of_scores(self._after, scores)
 
 
 def _check_outputs(bundle: Bundle, backend: Backend) -> None:
     columns = bundle.manifest.schema.output.columns
-    if backend.n_outputs != len(columns):
+    if not fits(bundle.manifest.after or NOTHING, backend.n_outputs, len(columns)):
         raise InvalidBundle(
             f"the model of bundle {bundle.label} has {backend.n_outputs} outputs, its schema {len(columns)}"
         )

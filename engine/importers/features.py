@@ -7,13 +7,15 @@ own categories are never overruled, because another order would silently score o
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import UNSET, UnsetType
 
+from engine.after import labels_after
+from engine.bundle import After
 from engine.errors import InvalidConfig, InvalidTable
 from engine.folding.declared import Transform
 from engine.schema import Feature, FeatureType, Output
@@ -44,11 +46,15 @@ class OutputOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: Name of the score, or its prefix where there are several.
         labels: One per output where there are several.
         tensor: Which output of an ONNX graph is the score, where it has several.
+        thresholds: One per score, and a column per score says whether it reaches it.
+        top: How many of a row's best scores are answered instead of all of them, each with its number.
     """
 
     name: str | UnsetType = UNSET
     tensor: str | UnsetType = UNSET
     labels: tuple[str, ...] | UnsetType = UNSET
+    thresholds: tuple[float, ...] = ()
+    top: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,7 +132,8 @@ def settle_output(output: Output, options: OutputOptions) -> Output:
         raise InvalidConfig(
             f"the model has {n_outputs} outputs, got {len(labels)} labels in the features file"
         )
-    return Output(output.name if options.name is UNSET else options.name, output.type, labels)
+    answered = labels_after(After(options.thresholds, options.top), labels)
+    return Output(output.name if options.name is UNSET else options.name, output.type, answered)
 
 
 def narrow(features: Sequence[Feature]) -> bool:
