@@ -3,10 +3,11 @@
 Plain values, decoded from manifests and ``features.yaml``. How data becomes numbers is ``prepare``.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 FeatureType = Literal[
     "float32", "float64", "bool",
@@ -29,6 +30,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         required: A missing value (null or NaN) makes the row bad instead of being scored.
         unseen: What a category not in ``categories`` is: a ``missing`` value, a ``bad`` row, or
             ``other``, the code ``len(categories)``, which no split knows.
+        buckets: Any string is a category, and its number is its bucket of so many, by
+            ``kernels.columns.hashing``.
     """
 
     name: str
@@ -36,6 +39,12 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     categories: tuple[str | int, ...] = ()
     required: bool = False
     unseen: Literal["missing", "bad", "other"] = "missing"
+    buckets: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] | UnsetType = UNSET
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether its numbers are codes of the categories listed."""
+        return self.type == "category" and not self.buckets
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError``, which msgspec turns into its own with the path of the key."""

@@ -39,7 +39,7 @@ def load(bundle: Bundle, device: Device = "cpu") -> LinearBackend:
         terms = terms_of(bundle, arrays, FILE)
         return LinearBackend(Linear.of_terms(terms, n_features), len(terms.intercept))
     try:
-        coef, intercept = np.float64(arrays["coef"]), np.float64(arrays["intercept"])
+        coef, intercept = (np.asarray(arrays[name], np.float64) for name in ("coef", "intercept"))
     except KeyError as error:
         raise InvalidBundle(f"expected {error} in '{FILE}' of bundle {bundle.label}") from error
     if coef.shape != (len(intercept), n_features):

@@ -5,7 +5,7 @@ are folded into a forest's splits, so they cost nothing when scoring.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -33,6 +33,12 @@ class CategoryMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: float | UnsetType = UNSET
 
 
+class Hash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Strings as numbers of buckets, by ``kernels.columns.hashing``; a missing one stays missing."""
+
+    buckets: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+
+
 class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from"}):
     """How one column of the model is made.
 
@@ -41,17 +47,22 @@ class Transform(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
         steps: A chain for a number.
         map: A number per category.
         equals: 1 for this category, 0 for any other (one-hot).
+        hash: The bucket of a string.
     """
 
     source: str
     steps: tuple[Step, ...] = ()
     map: CategoryMap | None = None
     equals: str | int | None = None
+    hash: Hash | None = None
 
     def __post_init__(self) -> None:
         """One way to make a column."""
-        if (self.map is not None) + (self.equals is not None) + bool(self.steps) > 1:
-            raise ValueError(f"expected one of steps, map and equals for what is made from '{self.source}'")
+        ways = (self.map, self.equals, self.hash, self.steps or None)
+        if sum(way is not None for way in ways) > 1:
+            raise ValueError(
+                f"expected one of steps, map, equals and hash for what is made from '{self.source}'"
+            )
 
 
 def raw_features(
@@ -105,7 +116,7 @@ def pipeline_of(
 def _column(transform: Transform | None, source: int, raw: Feature) -> Column:
     """What is known of the column; bins are known as such where they come last."""
     if transform is None or raw.type == "category":
-        return Column(source, encoded=raw.type == "category")
+        return Column(source, encoded=raw.is_coded)
     *before, last = transform.steps or (Step(add=0.0),)
     if any(step.bucketise is not UNSET for step in before):
         return Column(source, opaque="bucketise before other steps")
@@ -116,6 +127,8 @@ def _column(transform: Transform | None, source: int, raw: Feature) -> Column:
 def _raw(transform: Transform) -> Feature:
     if transform.equals is not None:
         return Feature(transform.source, "category", (transform.equals,), unseen="other")
+    if transform.hash is not None:
+        return Feature(transform.source, "category", buckets=transform.hash.buckets)
     if transform.map is None:
         return Feature(transform.source)
     return Feature(
@@ -131,10 +144,17 @@ def _merged(one: Feature, other: Feature) -> Feature:
     """A raw feature that serves two columns: all categories of both, the stricter rules."""
     if one.type != other.type:
         raise InvalidConfig(f"raw feature '{one.name}' is used as a number and as a category")
+    if one.buckets != other.buckets:
+        raise InvalidConfig(f"raw feature '{one.name}' is hashed in one column and not so in another")
     categories = tuple(dict.fromkeys((*one.categories, *other.categories)))
     bad = "bad" in (one.unseen, other.unseen)
     return Feature(
-        one.name, one.type, categories, one.required or other.required, "bad" if bad else one.unseen
+        one.name,
+        one.type,
+        categories,
+        one.required or other.required,
+        "bad" if bad else one.unseen,
+        one.buckets,
     )
 
 
@@ -143,7 +163,7 @@ def _maker(column: Feature, transform: Transform | None, raw: Feature) -> Callab
         codes: dict[object, float] = {category: code for code, category in enumerate(column.categories)}
         other = float(len(codes)) if column.unseen == "other" else np.nan
         return lambda values: _looked_up(values, codes, unseen=other, missing=np.nan)
-    if transform is None:
+    if transform is None or transform.hash is not None:
         return lambda values: values.astype(np.float64)
     if transform.equals is not None:
         return lambda values: (values == transform.equals).astype(np.float64)

@@ -50,7 +50,7 @@ def fold(forest: Forest, features: Sequence[Feature], pipeline: Pipeline) -> For
     forest = on_bin_numbers(forest, pipeline.columns)
     splits = splits_of(forest)
     distinct = list(dict.fromkeys(splits.values()))
-    kinds = [features[pipeline.sources[split.column]].type == "category" for split in distinct]
+    kinds = [features[pipeline.sources[split.column]].is_coded for split in distinct]
     categories = [split for split, is_category in zip(distinct, kinds, strict=True) if is_category]
     numbers = [split for split, is_category in zip(distinct, kinds, strict=True) if not is_category]
     folded = {
@@ -69,7 +69,7 @@ def category_table(features: Sequence[Feature], pipeline: Pipeline) -> NDArray[n
     n_codes = max((len(feature.categories) for feature in features), default=0)
     columns: list[NDArray[np.generic]] = []
     for feature in features:
-        if feature.type != "category":
+        if not feature.is_coded:
             columns.append(np.zeros(n_codes + 2, raw_type(feature)))
             continue
         first = feature.categories[0]

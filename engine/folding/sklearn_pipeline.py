@@ -137,6 +137,8 @@ def _with_bin_numbers(transformer: Any) -> Any:
     for part in _parts(copied):
         if type(part).__name__ == "KBinsDiscretizer":
             part.encode = "ordinal"
+        if hasattr(part, "sparse_output_"):
+            part.sparse_output_ = False  # where no part is sparse any more, SciPy cannot join them
     return copied
 
 
@@ -164,7 +166,7 @@ def _check_apart(pipeline: Pipeline, features: Features) -> None:
     sources = np.array(pipeline.sources)
     rows = _usual(features, 2 * len(features) + 1)
     for index, feature in enumerate(features):
-        other = [feature.categories[-1]] * 2 if feature.type == "category" else [0.75, -2.5]
+        other = [feature.categories[-1]] * 2 if feature.type == "category" else [0.75, 2.5]
         rows[index][2 * index + 1 : 2 * index + 3] = other
     values = pipeline.evaluate(rows)
     if values.shape[1] != len(sources):

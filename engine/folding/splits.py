@@ -96,7 +96,7 @@ def evaluated(
     n_rows = max(map(len, points.values()))
     columns: list[NDArray[Any]] = []
     for index, feature in enumerate(features):
-        if feature.type == "category":
+        if feature.is_coded:
             columns.append(np.array([feature.categories[0]] * n_rows, dtype=object))
             continue
         given = points.get(index, np.zeros(0, raw_type(feature)))

@@ -45,7 +45,7 @@ def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipel
     Raises ``UnsupportedModel`` for a chain that the kernel cannot compute.
     """
     columns, places = pipeline.columns, pipeline.places
-    numeric = [index for index, column in enumerate(columns) if features[column.source].type != "category"]
+    numeric = [index for index, column in enumerate(columns) if not features[column.source].is_coded]
     terms = [index for index in numeric if not columns[index].n_bins]
     transforms = [transform_of(features[columns[index].source], columns[index]) for index in terms]
     _check(features, pipeline, terms, transforms)
@@ -195,7 +195,7 @@ def _category_tables(coef: Floats, features: Sequence[Feature], pipeline: Pipeli
     tables = []
     for source, feature in enumerate(features):
         mine = [index for index, column in enumerate(pipeline.columns) if column.source == source]
-        if feature.type != "category" or not mine:
+        if not feature.is_coded or not mine:
             continue
         n_codes = len(feature.categories)
         values = made[[*range(n_codes), -2, -1]]

@@ -145,18 +145,20 @@ def _settle(feature: Feature, given: FeatureOptions, sample: pa.Schema | None, b
     name = feature.name if given.rename is UNSET else given.rename
     categories = _categories(feature, given)
     kind: FeatureType = "category" if categories else feature.type
+    if categories and feature.buckets:
+        raise InvalidConfig(f"feature '{feature.name}' is hashed, so it has no categories to list")
     if sample is not None and given.type is UNSET:
         kind = _sampled(name, kind, sample)
     if given.type is not UNSET:
         kind = given.type
-    if (kind == "category") != bool(categories):
+    if (kind == "category") != bool(categories or feature.buckets):
         raise InvalidConfig(f"feature '{feature.name}': 'categories' and type 'category' go together")
     if kind == "float64" and block == "float32":
         kind = "float32"
     required = feature.required if given.required is UNSET else given.required
     unseen = feature.unseen if given.unseen is UNSET else given.unseen
     try:
-        return Feature(name, kind, categories, required, unseen)
+        return Feature(name, kind, categories, required, unseen, feature.buckets)
     except ValueError as error:
         raise InvalidConfig(f"features file: {error}") from error
 

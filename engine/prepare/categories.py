@@ -10,6 +10,7 @@ from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, 
 from engine.prepare.rules import Rule
 from engine.schema import Feature
 from kernels.columns.category_lookup import CategoryTable, find_integers, find_strings
+from kernels.columns.hashing import hash_strings
 from kernels.columns.passes import look_up
 
 REFUSED = -1.0
@@ -24,6 +25,7 @@ class CategoryReader:
     def __init__(self, rule: Rule) -> None:
         self._of_strings = rule.of_strings
         self._table = table_of(rule.feature)
+        self._buckets = rule.feature.buckets or 0
         self._refuses = rule.feature.unseen == "bad"
         self._unseen = REFUSED if self._refuses else rule.unseen_code
 
@@ -57,6 +59,9 @@ class CategoryReader:
         _, starts, text = chunk.buffers()
         offsets = view_of(starts, _INT64 if wide else _INT32, len(chunk) + 1, chunk.offset)
         data = view_of(text, _BYTE)
+        if self._buckets:
+            hash_strings(offsets, data, self._buckets, out)
+            return NO_ROWS
         find_strings(self._table.slots, self._table.text, offsets, data, self._unseen, out)
         return NO_ROWS
 

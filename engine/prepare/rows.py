@@ -17,6 +17,7 @@ import numpy as np
 from engine.prepare.buffers import Floats
 from engine.prepare.rules import INTEGER_TYPES, MISSING, BadValue, Rule, in_words
 from engine.schema import Feature, Schema
+from kernels.columns.hashing import bucket_of
 
 Pick = Callable[[Any], tuple[Any, ...]]
 Prepared = tuple[Floats, dict[int, str]]
@@ -186,9 +187,12 @@ class _Lookup(dict[object, float]):
             self[None] = MISSING
         unseen = rule.unseen_code
         refused = rule.feature.unseen == "bad" or (rule.feature.required and unseen != unseen)
+        self._buckets = rule.feature.buckets or 0
         self._unseen = None if refused or not rule.of_strings else unseen
 
     def __missing__(self, value: object) -> float:
+        if self._buckets and type(value) is str:
+            return bucket_of(value, self._buckets)
         if self._unseen is None or type(value) is not str:
             raise LookupError
         return self._unseen

@@ -3,7 +3,8 @@
     float32, float64    any number; booleans and strings are refused
     int8 … uint64       a whole number in range, 3.0 included (pandas has no integers with missing ones)
     bool                true, false, 0 or 1
-    category            a string, or a whole number, as the categories are; the others by ``unseen``
+    category            a string, or a whole number, as the categories are; the others by ``unseen``;
+                        with buckets, any string
 
 Every door ends here: rows value by value, columns for the few values that a whole-column test found
 suspicious. So a row is bad for the same reason whichever way it came.
@@ -16,6 +17,7 @@ from types import NoneType
 import numpy as np
 
 from engine.schema import Feature
+from kernels.columns.hashing import bucket_of
 
 MISSING = math.nan
 INTEGER_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
@@ -120,6 +122,8 @@ class Rule:
             value = self._whole(value)
         elif not isinstance(value, str):
             raise self.bad(f"expected a string, got {in_words(value)}")
+        if self.feature.buckets:
+            return bucket_of(str(value), self.feature.buckets)
         code = self.codes.get(value)
         if code is not None:
             return code

@@ -35,12 +35,12 @@ def packed(model: lightgbm.Booster, folder: Path, output: str) -> Scorer:
 
 def test_a_threshold_adds_a_column_of_decisions(tmp_path: Path) -> None:
     model = booster(2)
-    scorer = packed(model, tmp_path, "{name: late, thresholds: [0.4]}")
+    scorer = packed(model, tmp_path, "{name: late, thresholds: [0.85]}")
     table = scorer.score(ROWS)
     expected = model.predict(X)
     assert table.column_names == ["late_score", "late_reached"]
     assert 0 < sum(table.column("late_reached").to_pylist()) < len(X)
-    assert table.column("late_reached").to_pylist() == (table.column(0).to_numpy() >= 0.4).tolist()
+    assert table.column("late_reached").to_pylist() == (table.column(0).to_numpy() >= 0.85).tolist()
     np.testing.assert_allclose(table.column("late_score").to_numpy(), expected, rtol=1e-14)
     assert np.array_equal(scorer.score_rows(X), np.column_stack([c.to_numpy() for c in table.columns]))
 

@@ -81,7 +81,7 @@ def test_declared_transforms_have_the_bits_of_transforming_first(
         ("transforms: {bucket: {from: a, steps: [{}]}}", "expected exactly one of impute, clip"),
         (
             "transforms: {bucket: {from: a, equals: x, steps: [{add: 1}]}}",
-            "expected one of steps, map and equals",
+            "expected one of steps, map, equals and hash",
         ),
     ],
 )

@@ -231,7 +231,7 @@ def test_one_raw_column_may_not_be_a_number_and_a_category(tmp_path: Path) -> No
 def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
     transformer: Any, sentence: str, tmp_path: Path
 ) -> None:
-    rows = frame()[["balance"]].clip(-0.5, 0.5)
+    rows = frame()[["amount"]].set_axis(["balance"], axis=1)
     pipeline = fitted(LinearRegression(), transformer, rows)
     with pytest.raises(UnsupportedModel, match=sentence):
         engine.pack(pipeline, name="no", out=tmp_path)

@@ -70,10 +70,12 @@ def test_several_labels_each_have_a_probability(tmp_path: Path) -> None:
 
 
 def test_a_network_of_float32_weights_is_computed_in_float64(tmp_path: Path) -> None:
-    model = fitted(MLPRegressor((11,), max_iter=8, random_state=0), X.astype(np.float32), Y)
+    model = fitted(
+        MLPRegressor(hidden_layer_sizes=(11,), max_iter=8, random_state=0), X.astype(np.float32), Y
+    )
     assert model.coefs_[0].dtype == np.float32
     got = scores(scorer_of(model, tmp_path), X)
-    wide = MLPRegressor((11,)).set_params(**model.get_params())
+    wide = MLPRegressor(hidden_layer_sizes=(11,)).set_params(**model.get_params())
     wide.__dict__.update(model.__dict__)
     wide.coefs_ = [matrix.astype(np.float64) for matrix in model.coefs_]
     wide.intercepts_ = [bias.astype(np.float64) for bias in model.intercepts_]
@@ -85,7 +87,9 @@ def test_scaled_and_one_hot_columns_fold_into_the_first_layer(tmp_path: Path) ->
     prepare = ColumnTransformer(
         [("number", StandardScaler(), ["a", "b"]), ("word", OneHotEncoder(handle_unknown="ignore"), ["word"])]
     )
-    model = fitted(make_pipeline(prepare, MLPRegressor((13, 5), max_iter=8, random_state=0)), rows, Y)
+    model = fitted(
+        make_pipeline(prepare, MLPRegressor(hidden_layer_sizes=(13, 5), max_iter=8, random_state=0)), rows, Y
+    )
     scorer = scorer_of(model, tmp_path)
     assert scorer.kernel == "dense"
     rows.loc[::7, "word"] = "eel"
@@ -99,7 +103,7 @@ def test_scaled_and_one_hot_columns_fold_into_the_first_layer(tmp_path: Path) ->
 
 
 def test_a_missing_feature_makes_a_row_bad_because_scikit_learn_refuses_it(tmp_path: Path) -> None:
-    model = fitted(MLPRegressor((3,), max_iter=2), X, Y)
+    model = fitted(MLPRegressor(hidden_layer_sizes=(3,), max_iter=2), X, Y)
     assert all(feature.required for feature in scorer_of(model, tmp_path).schema.features)
 
 
@@ -107,7 +111,7 @@ def test_a_network_too_large_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sklearn_networks, "MOST_WEIGHTS", 10)
-    model = fitted(MLPRegressor((3,), max_iter=2), X, Y)
+    model = fitted(MLPRegressor(hidden_layer_sizes=(3,), max_iter=2), X, Y)
     with pytest.raises(UnsupportedModel, match=r"has 18 weights, more than the 10 .* skl2onnx"):
         engine.pack(model, name="net", out=tmp_path)
 
