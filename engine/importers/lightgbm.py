@@ -29,6 +29,8 @@ IDENTITY = frozenset({
 EXPONENTIAL = frozenset({"poisson", "gamma", "tweedie"})
 MISSING_ZERO = 1
 """Value of bits 2 and 3 of ``decision_type`` with ``zero_as_missing``."""
+UNKNOWN_KIND = 12
+"""Decision types from here on name a third way with missing values, which there is not."""
 CATEGORICAL_BIT = 1
 
 
@@ -130,6 +132,10 @@ def _check(tree: Mapping[str, str], number: int) -> None:
     if sorted(children) != [*range(-n_leaves, 0), *range(1, n_leaves - 1)]:
         raise InvalidModel(f"tree {number} of the LightGBM model file is no tree: check its children")
     kind = arrays["decision_type"]
+    if (arrays["split_feature"] < 0).any() or ((kind < 0) | (kind >= UNKNOWN_KIND)).any():
+        raise InvalidModel(
+            f"tree {number} of the LightGBM model file has a split that LightGBM does not write"
+        )
     if ((kind >> 2) & 3 == MISSING_ZERO).any():
         raise UnsupportedModel(
             f"tree {number} treats zeros as missing (zero_as_missing=true), which is not represented exactly;"

@@ -42,6 +42,8 @@ def _tree(tree: Mapping[str, Any], number: int, output: int, factor: np.float32)
     if len({len(array) for array in (left, right, feature, conditions, default_left)}) != 1:
         raise InvalidModel(f"tree {number} of the XGBoost model has arrays of several lengths")
     inner = left != -1
+    if (feature[inner] < 0).any():
+        raise InvalidModel(f"tree {number} of the XGBoost model tests a feature before the first")
     return reachable(
         Tree(
             feature=np.where(inner, feature, -1),
@@ -76,7 +78,10 @@ def _sets(tree: Mapping[str, Any], number: int, inner: NDArray[np.bool_]) -> dic
     """By categorical node, the codes that go right."""
     if "split_type" not in tree:
         return {}
-    categorical = np.flatnonzero(inner & (_array(tree, "split_type", np.int64) == 1))
+    kinds = _array(tree, "split_type", np.int64)
+    if not np.isin(kinds, (0, 1)).all():
+        raise InvalidModel(f"tree {number} of the XGBoost model has a split of an unknown type")
+    categorical = np.flatnonzero(inner & (kinds == 1))
     nodes, begin, size, codes = (
         _array(tree, f"categories{part}", np.int64) for part in ("_nodes", "_segments", "_sizes", "")
     )

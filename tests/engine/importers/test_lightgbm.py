@@ -196,6 +196,17 @@ def test_every_categorical_decision_type_sends_rows_as_lightgbm_does(golden, tmp
 
 
 @pytest.mark.parametrize(
+    ("key", "word"),
+    [("decision_type", "12"), ("decision_type", "-2"), ("decision_type", "258"), ("split_feature", "-7")],
+)
+def test_a_split_that_lightgbm_does_not_write_is_no_model(golden, tmp_path, key, word):
+    mutant = mutated(golden[0], 0, key, lambda words: [word, *words[1:]])
+    (tmp_path / "mutant.txt").write_text(mutant)
+    with pytest.raises(InvalidModel, match="tree 0 of the LightGBM model file has a split"):
+        pack(tmp_path / "mutant.txt", name="mutant", out=tmp_path)
+
+
+@pytest.mark.parametrize(
     "threshold",
     [
         "0",

@@ -34,7 +34,8 @@ Margins = Callable[[bytes, Any], Any]
 
 def xgboost_document(categorical: bool) -> Document:
     kinds = ["q", "q", "c", "q"] if categorical else None
-    data = xgb.DMatrix(CODES if categorical else X, Y, feature_types=kinds, enable_categorical=categorical)
+    rows, y = (CODES, Y + 5 * (CODES[:, 2] % 3)) if categorical else (X, Y)
+    data = xgb.DMatrix(rows, y, feature_types=kinds, enable_categorical=categorical)
     booster = xgb.train({"max_depth": 3, "nthread": 1, "max_cat_to_onehot": 2}, data, 3)
     return json.loads(bytes(booster.save_raw(raw_format="json")))
 
