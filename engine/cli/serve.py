@@ -171,5 +171,8 @@ def _example(config: "Config", url: str) -> str:
 
     name, model = next(iter(config.models.items()))
     features = read_bundle(model.bundle).manifest.schema.features
-    row = {feature.name: feature.categories[0] if feature.categories else 0 for feature in features}
+    row = {
+        feature.name: feature.categories[0] if feature.categories else "" if feature.buckets else 0
+        for feature in features
+    }
     return f"curl -s {url}/v1/models/{name}/score -d '{json.dumps({'rows': [row]})}'"

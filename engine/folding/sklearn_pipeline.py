@@ -223,7 +223,10 @@ def _plain(value: Any) -> str | int:
         return int(value)
     if isinstance(value, str | int) and not isinstance(value, bool):
         return value
-    raise UnsupportedModel(f"categories must be strings or integers to be folded, got {value!r}")
+    raise UnsupportedModel(
+        f"categories must be strings or integers to be folded, got {value!r}; cast the column"
+        " to strings before training"
+    )
 
 
 class _Probe:
