@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UnsupportedModel
 from engine.folding.columns import Column, places_of
 from engine.schema import Feature
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
@@ -109,9 +110,12 @@ def evaluated_or_missing(
 ) -> NDArray[np.floating]:
     """The same with NaN in the columns of a number that the transforms refuse, as they do infinities.
 
-    Raises ``ValueError`` if they refuse every second one or so.
+    Raises ``UnsupportedModel`` if they refuse too many.
     """
-    return _without_refused(features, pipeline, points, [MOST_REFUSED])
+    try:
+        return _without_refused(features, pipeline, points, [MOST_REFUSED])
+    except ValueError as error:
+        raise UnsupportedModel(f"the transforms refuse ordinary numbers: {error}") from error
 
 
 def _without_refused(
@@ -133,10 +137,11 @@ def _without_refused(
         return np.concatenate([_without_refused(features, pipeline, part, budget) for part in parts])
     row = evaluated(features, pipeline, {source: np.zeros_like(values) for source, values in points.items()})
     sources = np.array(pipeline.sources)
-    for source, values in points.items():
+    given = {source: values for source, values in points.items() if len(values)}
+    for source, values in given.items():
         mine = sources == source
         row[0, mine] = np.nan
-        if len(points) > 1:
+        if len(given) > 1:
             row[0, mine] = _without_refused(features, pipeline, {source: values}, budget)[0, mine]
     return row
 

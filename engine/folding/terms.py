@@ -161,10 +161,7 @@ def _check(
     points = {source: _points(features[source]) for source in sources}
     if not points:
         return
-    try:
-        made = evaluated_or_missing(features, pipeline, points)
-    except ValueError as error:
-        raise UnsupportedModel(f"the transforms refuse ordinary numbers: {error}") from error
+    made = evaluated_or_missing(features, pipeline, points)
     for index, source, transform in zip(terms, sources, transforms, strict=True):
         raw = points[source]
         real = made[: len(raw), pipeline.places[index]].astype(np.float64)
