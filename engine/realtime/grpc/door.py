@@ -1,5 +1,6 @@
 """The gRPC door: protobuf tensors in, scores out. Raw in, raw out; typed contents in, typed out."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _tensor(tensor: Any, raw: bytes | None) -> Tensor:
     for parameter in tensor.parameters:
         if parameter.startswith("shared_memory_"):
             raise InvalidRequest(f"input '{name}': shared memory regions are not served here")
-    count = int(np.prod(shape, dtype=object)) if shape else 1
+    count = math.prod(shape)
     if raw is None:
         return Tensor(name, datatype, shape, _contents(tensor.contents, datatype, count, name))
     if tensor.HasField("contents"):
