@@ -149,6 +149,15 @@ def test_a_bomb_within_a_bomb_is_one_encoding_that_is_not_known(lane: Lane) -> N
     assert lane.ask("POST", SCORE, twice, {"Content-Encoding": "gzip"}).status == 400
 
 
+def test_a_body_in_chunks_of_one_byte_is_read(lane: Lane) -> None:
+    body = ROW + b" " * (50_000 - len(ROW))
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    head = f"POST {SCORE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", lane.port), timeout=20) as client:
+        client.sendall(head.encode() + chunks + b"0\r\n\r\n")
+        assert b'"scores":[30.0]' in client.makefile("rb").read()
+
+
 def test_bodies_that_trickle_keep_nobody_else_waiting(roomy: Engine, neighbour: None) -> None:
     head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     with ExitStack() as stack:
