@@ -49,6 +49,7 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keep_alive_s: An idle connection is closed after this time.
         drain_s: At the end, how long answers under way may take.
         access_log: One structured line per request on stderr, without row values.
+        repository_api: Whoever reaches the port may have a model loaded again from its path.
     """
 
     host: str = "127.0.0.1"
@@ -64,6 +65,7 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_alive_s: Seconds = 75.0
     drain_s: Seconds = 10.0
     access_log: bool = False
+    repository_api: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

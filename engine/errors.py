@@ -13,7 +13,8 @@
     │   │   ├── WrongMethod         a route exists, but not for this method
     │   │   ├── SlowBody            the body did not arrive in time
     │   │   └── BadRow          one row of a request breaks a feature's rule
-    │   └── NotFound            no such model, revision, job or path
+    │   ├── NotFound            no such model, revision, job or path
+    │   └── Forbidden           the engine was not told to allow it
     ├── Conflict                the state of the world; change the call or the world
     │   ├── OutputExists        the output holds something already
     │   └── JobChanged          a resumed job's bundle, inputs or options differ
@@ -91,6 +92,10 @@ class BadRow(InvalidRequest):
 
 class NotFound(InvalidInput):
     """No model, revision, job or path of that name."""
+
+
+class Forbidden(InvalidInput):
+    """A call that this engine does not allow; its sentence says what would."""
 
 
 class Conflict(TandemError):

@@ -217,6 +217,12 @@ def store(key: str, value: bytes) -> None:
         kv._internal_kv_put(key, value, overwrite=True, namespace=NAMESPACE)
 
 
+def store_if_absent(key: str, value: bytes) -> bool:
+    """Keep a value unless there is one of that key; whether it is kept, which it is where nothing can be."""
+    kv = _key_value_store()
+    return kv is None or not kv._internal_kv_put(key, value, overwrite=False, namespace=NAMESPACE)
+
+
 def stored(key: str) -> bytes | None:
     """The value that ``store`` kept, or ``None``."""
     kv = _key_value_store()

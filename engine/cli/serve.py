@@ -36,7 +36,7 @@ def serve(
 ) -> None:
     """Serve models over HTTP: Open Inference Protocol v2, and JSON rows for people with curl.
 
-    On Ray, SIGHUP reads the config again and swaps every model whose bundle is another one now;
+    SIGHUP reads the config again and swaps every model whose bundle is another one now;
     a bundle may be a symbolic link.
     """
     options: dict[str, object] = {
@@ -51,7 +51,7 @@ def serve(
         return _config(config, model or [], options, jobs_port)
 
     if local:
-        _serve_here(read())
+        _serve_here(read)
     else:
         _serve_on_ray(read, address)
 
@@ -84,13 +84,14 @@ def _named(model: str) -> tuple[str, dict[str, str]]:
     return name, {"bundle": bundle}
 
 
-def _serve_here(config: "Config") -> None:
+def _serve_here(read: "Callable[[], Config]") -> None:
     from engine.jobs.service import job_service
     from engine.realtime.serving.local import serve_local
 
+    config = read()
     with job_service(config.jobs, config.serve.host, {}) as jobs:
         print(f"taking batch jobs at {jobs}", file=sys.stderr)
-        serve_local(config)
+        serve_local(config, read)
 
 
 def _serve_on_ray(read: "Callable[[], Config]", address: str | None) -> None:

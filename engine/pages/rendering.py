@@ -1,15 +1,22 @@
 """Fills a page's template; the page carries everything it needs and asks the network for nothing."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 
 
-def write_page(path: Path, package: str, template: str, values: dict[str, object]) -> Path:
-    """Render a template and write the page; returns ``path``.
+def write_page(path: Path, package: str, template: str, values: Mapping[str, object]) -> Path:
+    """Render a template and write the page; returns ``path``, whose folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(rendered(package, template, values), encoding="utf-8")
+    return path
+
+
+def rendered(package: str, template: str, values: Mapping[str, object]) -> str:
+    """A page's HTML.
 
     Args:
-        path: The HTML file to write; its folder is made if missing.
         package: The package that holds the template.
         template: Its file name; it extends ``pages/page.html``.
         values: What the template names; a name it lacks raises.
@@ -18,6 +25,4 @@ def write_page(path: Path, package: str, template: str, values: dict[str, object
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(environment.get_template(f"own/{template}").render(values), encoding="utf-8")
-    return path
+    return environment.get_template(f"own/{template}").render(values)

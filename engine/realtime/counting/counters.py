@@ -1,9 +1,10 @@
 """What the real-time path counts, declared once, and the plain int64 cells it counts in.
 
-Cells are addable: the arrays of several replicas, added, are the counts of a node. Times are
-nanoseconds in the cells and seconds when rendered (``exposition``).
+Cells are addable: the arrays of several replicas, added, are the counts of a node; of ``MOMENTS``, the
+latest is. Times are nanoseconds in the cells and seconds when rendered (``exposition``).
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ SECONDS = tuple(
 """Upper bounds of latency buckets: from 50 µs to 30 s, at most 1.7 times apart."""
 ROWS = tuple(float(1 << power) for power in range(17))
 DOORS = ("json", "binary", "rows", "arrow", "grpc")
-STATUSES = ("200", "400", "404", "405", "408", "409", "413", "415", "429", "500", "503", "504")
+STATUSES = ("200", "400", "403", "404", "405", "408", "409", "413", "415", "429", "500", "503", "504")
 SHED = ("overloaded", "expired", "cancelled")
 STAGES = ("decode", "queue", "score", "encode")
 
@@ -55,6 +56,7 @@ FAMILIES = (
     Family("tandem_shed_total", "Requests not scored, by reason.", "counter", (("reason", SHED),)),
     Family("tandem_late_total", "Requests answered after their deadline.", "counter"),
     Family("tandem_in_flight", "Requests under way.", "gauge"),
+    Family("tandem_last_scored_timestamp_seconds", "When a request was last scored.", "gauge"),
     Family(
         "tandem_request_seconds", "From the request's first line to its answer.", "histogram", (), SECONDS
     ),
@@ -78,10 +80,13 @@ def offset(name: str, *labels: str) -> int:
 
 GAUGES = (offset("tandem_in_flight"),)
 """Cells that mean something only while their process lives."""
+MOMENTS = (offset("tandem_last_scored_timestamp_seconds"),)
+"""Cells in whole seconds since 1970; of several replicas the latest holds, not the sum."""
 _REQUESTS = offset("tandem_requests_total", DOORS[0], STATUSES[0])
 _DOOR = {door: _REQUESTS + index * len(STATUSES) for index, door in enumerate(DOORS)}
 _STATUS = {int(status): index for index, status in enumerate(STATUSES)}
 _SHED = {reason: offset("tandem_shed_total", reason) for reason in SHED}
+_LAST_S = MOMENTS[0]
 _ROWS, _BAD = offset("tandem_rows_total"), offset("tandem_bad_rows_total")
 _LATE, _IN_FLIGHT = offset("tandem_late_total"), offset("tandem_in_flight")
 _REQUEST_S, _BATCH_S = offset("tandem_request_seconds"), offset("tandem_batch_seconds")
@@ -118,6 +123,7 @@ class ModelCounters:
         """A request was scored."""
         cells = self.cells
         cells[_ROWS] += n_rows
+        cells[_LAST_S] = int(time.time())
         if n_bad:
             cells[_BAD] += n_bad
         if late:

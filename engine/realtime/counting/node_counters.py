@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from engine.realtime.counting.counters import CELLS_PER_MODEL, GAUGES, ModelCounters
+from engine.realtime.counting.counters import CELLS_PER_MODEL, GAUGES, MOMENTS, ModelCounters
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,10 @@ class NodeCounters:
         """Cells of every model, added over the replicas of the node."""
         sums = [0] * (self._n_bytes // 8)
         for cells in self._all_cells():
+            latest = {at: max(sums[at], cells[at]) for at in self._places(MOMENTS)}
             sums = [total + cell for total, cell in zip(sums, cells, strict=True)]
+            for at, moment in latest.items():
+                sums[at] = moment
         return {
             name: sums[at * CELLS_PER_MODEL : (at + 1) * CELLS_PER_MODEL]
             for at, name in enumerate(self._models)
@@ -81,12 +84,13 @@ class NodeCounters:
             file.truncate(self._n_bytes)
         self._file = file
         cells = memoryview(mmap.mmap(file.fileno(), self._n_bytes)).cast("q")
-        for gauge in self._gauges():
+        for gauge in self._places(GAUGES):
             cells[gauge] = 0
         return cells
 
-    def _gauges(self) -> list[int]:
-        return [model * CELLS_PER_MODEL + gauge for model in range(len(self._models)) for gauge in GAUGES]
+    def _places(self, cells: Sequence[int]) -> list[int]:
+        """Where these cells of a model are, for every model."""
+        return [model * CELLS_PER_MODEL + cell for model in range(len(self._models)) for cell in cells]
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("*.counters")) if self._directory else []
@@ -101,7 +105,7 @@ class NodeCounters:
                 if len(data) == self._n_bytes:
                     cells = memoryview(data).cast("q").tolist()
                     if not _is_alive(path):
-                        for gauge in self._gauges():
+                        for gauge in self._places(GAUGES):
                             cells[gauge] = 0
                     yield cells
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidRequest
 
+MAX_TIMEOUT_US = (1 << 63) - 1
+
 
 class Call(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What an HTTP door reads.
@@ -47,8 +49,8 @@ def budget_s(parameters: Mapping[str, Any], timeout_s: float) -> float:
     timeout = parameters.get("timeout")
     if timeout is None or timeout == 0:
         return timeout_s
-    if type(timeout) is not int or timeout < 0:
-        raise InvalidRequest(f"expected microseconds in parameter 'timeout', got {timeout!r}")
+    if type(timeout) is not int or not 0 < timeout <= MAX_TIMEOUT_US:
+        raise InvalidRequest(f"expected microseconds in parameter 'timeout', got {str(timeout)[:40]}")
     return timeout / 1e6
 
 

@@ -5,7 +5,7 @@ A model's rows come as one tensor per feature, ``[n]`` or ``[n, 1]``, or as one 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -15,7 +15,7 @@ from engine.prepare.preparer import Preparer
 from engine.prepare.rows import Prepared
 from engine.realtime.doors.tensors import DATATYPES, MALFORMED, Values, as_array, from_bytes, from_json
 
-Dimension = Annotated[int, msgspec.Meta(ge=0)]
+Dimension = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Parameters = dict[str, str | int | float | bool]
 NO_DATA = msgspec.Raw(b"")
 
@@ -47,8 +47,15 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=F
 
 
 _REQUEST = msgspec.json.Decoder(InferRequest)
-REFUSED_PARAMETERS = ("sequence_id", "sequence_start", "sequence_end")
-"""Parameters whose promise the engine cannot keep: rows have no order."""
+_NO_SEQUENCES = "every row is scored alone, sequences are not kept"
+REFUSED_PARAMETERS = {
+    "sequence_id": _NO_SEQUENCES,
+    "sequence_start": _NO_SEQUENCES,
+    "sequence_end": _NO_SEQUENCES,
+    "priority": "requests are scored in the order of their arrival; 'timeout' says how long one may wait",
+}
+"""Parameters whose promise the engine cannot keep, and why; 0, false and empty text promise nothing."""
+HONOURED_PREFIXED = "triton_enable_empty_final_response"
 
 
 class Tensor(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -69,10 +76,28 @@ def decode_request(body: bytes | memoryview) -> InferRequest:
     except MALFORMED as error:
         raise InvalidRequest(f"the body is no infer request: {error}") from error
     if request.parameters:
-        for name in REFUSED_PARAMETERS:
-            if request.parameters.get(name):
-                raise InvalidRequest(f"parameter '{name}': every row is scored alone, sequences are not kept")
+        check_parameters(request.parameters)
     return request
+
+
+def check_parameters(parameters: Mapping[str, object]) -> None:
+    """Raise ``InvalidRequest`` for a parameter of a request whose promise cannot be kept."""
+    for name, value in parameters.items():
+        if value and name in REFUSED_PARAMETERS:
+            raise InvalidRequest(f"parameter '{name}': {REFUSED_PARAMETERS[name]}")
+        if name.startswith("triton_") and name != HONOURED_PREFIXED:
+            raise InvalidRequest(f"parameter '{name}': names that begin with triton_ are reserved")
+
+
+def check_inputs(names: Sequence[str], features: Collection[str]) -> None:
+    """Raise ``InvalidRequest`` unless inputs are one, of any name, or features, each once."""
+    seen = set()
+    for name in names if len(names) > 1 else ():
+        if name in seen:
+            raise InvalidRequest(f"input '{name}' is there twice")
+        if name not in features:
+            raise InvalidRequest(f"input '{name}' is no feature of the model")
+        seen.add(name)
 
 
 def read_tensors(request: InferRequest, blobs: memoryview, native: Mapping[str, str]) -> list[Tensor]:
@@ -83,6 +108,7 @@ def read_tensors(request: InferRequest, blobs: memoryview, native: Mapping[str, 
         blobs: The bytes after it, the binary inputs' values in their order.
         native: The datatype that each feature has anyway; JSON of it stays a list, which its rule reads.
     """
+    check_inputs([tensor.name for tensor in request.inputs], native)
     tensors, at = [], 0
     for tensor in request.inputs:
         _check(tensor)
@@ -186,11 +212,7 @@ def _of_matrix(tensor: Tensor, preparer: Preparer, n_features: int, max_rows: in
 
 def _common_rows(tensors: list[Tensor]) -> int:
     rows: int | None = None
-    seen = set()
     for tensor in tensors:
-        if tensor.name in seen:
-            raise InvalidRequest(f"input '{tensor.name}' is there twice")
-        seen.add(tensor.name)
         shape = tensor.shape
         if not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
             raise InvalidRequest(f"expected shape [n] or [n, 1] of input '{tensor.name}', got {list(shape)}")
@@ -206,16 +228,16 @@ def check_outputs(request: InferRequest, name: str) -> None:
     """The only output a request may ask for is ``name``, once, as JSON or bytes."""
     if not request.outputs:
         return
-    refuse_outputs([output.name for output in request.outputs], name)
-    for parameter in request.outputs[0].parameters:
-        if parameter == "classification" or parameter.startswith("shared_memory_"):
-            raise InvalidRequest(f"output parameter '{parameter}' is not served here")
+    refuse_outputs([output.name for output in request.outputs], name, request.outputs[0].parameters)
 
 
-def refuse_outputs(asked: Sequence[str], name: str) -> None:
-    """Raise unless ``name`` alone is asked for, or nothing in particular."""
+def refuse_outputs(asked: Sequence[str], name: str, parameters: Iterable[str]) -> None:
+    """Raise unless ``name`` alone is asked for, or nothing in particular, with parameters that are served."""
     for output in asked:
         if output != name:
             raise InvalidRequest(f"no output '{output}'; the model answers '{name}'")
     if len(asked) > 1:
         raise InvalidRequest(f"output '{name}' is asked for {len(asked)} times")
+    for parameter in parameters:
+        if parameter == "classification" or parameter.startswith("shared_memory_"):
+            raise InvalidRequest(f"parameter '{parameter}' of output '{name}' is not served here")

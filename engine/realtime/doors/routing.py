@@ -9,14 +9,16 @@ from typing import Literal
 from engine.errors import NotFound, WrongMethod
 
 Verb = Literal[
-    "live", "ready", "server", "model", "model_ready", "infer", "score", "metrics", "index", "openapi", "docs"
-]
+    "live", "ready", "server", "model", "model_ready", "model_config", "stats", "infer", "score", "metrics",
+    "index", "load", "unload", "openapi", "docs",
+]  # fmt: skip
 
 SERVER_ROUTES: dict[str, tuple[str, Verb]] = {
     "/v2/health/live": ("GET", "live"),
     "/v2/health/ready": ("GET", "ready"),
     "/v2": ("GET", "server"),
     "/v2/": ("GET", "server"),
+    "/v2/models/stats": ("GET", "stats"),
     "/v2/repository/index": ("POST", "index"),
     "/v2/docs": ("GET", "docs"),
     "/v2/openapi.json": ("GET", "openapi"),
@@ -27,8 +29,12 @@ SERVER_ROUTES: dict[str, tuple[str, Verb]] = {
 MODEL_ROUTES: dict[tuple[str, str], tuple[str, Verb]] = {
     ("v2", ""): ("GET", "model"),
     ("v2", "ready"): ("GET", "model_ready"),
+    ("v2", "config"): ("GET", "model_config"),
+    ("v2", "stats"): ("GET", "stats"),
     ("v2", "infer"): ("POST", "infer"),
     ("v1", "score"): ("POST", "score"),
+    ("v2/repository", "load"): ("POST", "load"),
+    ("v2/repository", "unload"): ("POST", "unload"),
 }
 """Routes below ``/{api}/models/{model}[/versions/{version}]``, by API and last part."""
 
@@ -57,16 +63,16 @@ def match(method: str, path: str) -> Route:
 
 
 def _parts(path: str) -> tuple[str, str, str, str]:
-    parts = path.split("/")
-    if len(parts) < 4 or parts[0] or parts[2] != "models" or not parts[3]:
+    api, _, below = path.partition("/models/")
+    model, *rest = below.split("/")
+    if not (api.startswith("/") and model):
         return "", "", "", ""
-    api, model, rest = parts[1], parts[3], parts[4:]
     version = ""
     if len(rest) >= 2 and rest[0] == "versions" and rest[1]:
         version, rest = rest[1], rest[2:]
     if len(rest) > 1:
         return "", "", "", ""
-    return api, model, version, rest[0] if rest else ""
+    return api[1:], model, version, rest[0] if rest else ""
 
 
 def _check(method: str, expected: str, path: str) -> None:

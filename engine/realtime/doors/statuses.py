@@ -10,6 +10,7 @@ STATUSES: dict[type[TandemError], tuple[int, str]] = {
     errors.SlowBody: (408, "CANCELLED"),
     errors.BodyTooLarge: (413, "INVALID_ARGUMENT"),
     errors.UnsupportedMedia: (415, "INVALID_ARGUMENT"),
+    errors.Forbidden: (403, "PERMISSION_DENIED"),
     errors.NotFound: (404, "NOT_FOUND"),
     errors.Conflict: (409, "ALREADY_EXISTS"),
     errors.Refused: (503, "UNAVAILABLE"),

@@ -1,5 +1,6 @@
 """The gRPC door: protobuf tensors in, scores out. Raw in, raw out; typed contents in, typed out."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from engine.errors import InvalidRequest
 from engine.realtime.batching.batcher import Result
 from engine.realtime.doors.calls import Asked, budget_s
-from engine.realtime.doors.oip import REFUSED_PARAMETERS, Tensor, block_of, refuse_outputs
+from engine.realtime.doors.oip import Tensor, block_of, check_inputs, check_parameters, refuse_outputs
 from engine.realtime.doors.tensors import DATATYPES, as_array, from_bytes
 from engine.realtime.grpc.messages import message
 from engine.realtime.serving.served import Revision, explain
@@ -30,7 +31,10 @@ CONTENTS = {
 def read(revision: Revision, request: Any, timeout_s: float, max_rows: int) -> Asked:
     """What a ``ModelInferRequest`` asks; raises ``InvalidRequest``."""
     parameters = _parameters(request.parameters)
-    refuse_outputs([output.name for output in request.outputs], revision.output.name)
+    if request.outputs:
+        names = [output.name for output in request.outputs]
+        refuse_outputs(names, revision.output.name, request.outputs[0].parameters)
+    check_inputs([tensor.name for tensor in request.inputs], revision.datatypes)
     X, bad = block_of(_tensors(request), revision.preparer, revision.datatypes, max_rows)
     return Asked(X, bad, budget_s(parameters, timeout_s), request)
 
@@ -42,8 +46,7 @@ def _parameters(given: Any) -> dict[str, Any]:
     for name, value in given.items():
         choice = value.WhichOneof("parameter_choice")
         parameters[name] = getattr(value, choice) if choice else None
-        if name in REFUSED_PARAMETERS and parameters[name]:
-            raise InvalidRequest(f"parameter '{name}': every row is scored alone, sequences are not kept")
+    check_parameters(parameters)
     return parameters
 
 
@@ -63,7 +66,7 @@ def _tensor(tensor: Any, raw: bytes | None) -> Tensor:
     for parameter in tensor.parameters:
         if parameter.startswith("shared_memory_"):
             raise InvalidRequest(f"input '{name}': shared memory regions are not served here")
-    count = int(np.prod(shape, dtype=object)) if shape else 1
+    count = math.prod(shape)
     if raw is None:
         return Tensor(name, datatype, shape, _contents(tensor.contents, datatype, count, name))
     if tensor.HasField("contents"):

@@ -15,6 +15,10 @@ _FILE = "tandem/open_inference.proto"
 _Field = tuple[str, int, str]
 
 _INFER_PARAMETERS: _Field = ("parameters", 4, "map InferParameter")
+_LOADING: tuple[_Field, ...] = (
+    ("repository_name", 1, "string"), ("model_name", 2, "string"),
+    ("parameters", 3, "map ModelRepositoryParameter"),
+)  # fmt: skip
 _MESSAGES: dict[str, tuple[_Field, ...]] = {
     "ServerLiveRequest": (),
     "ServerLiveResponse": (("live", 1, "bool"),),
@@ -74,12 +78,60 @@ _MESSAGES: dict[str, tuple[_Field, ...]] = {
     "RepositoryIndexResponse.ModelIndex": (
         ("name", 1, "string"), ("version", 2, "string"), ("state", 3, "string"), ("reason", 4, "string"),
     ),
+    "ModelRepositoryParameter": (
+        ("bool_param", 1, "oneof bool"), ("int64_param", 2, "oneof int64"),
+        ("string_param", 3, "oneof string"), ("bytes_param", 4, "oneof bytes"),
+    ),
+    "RepositoryModelLoadRequest": _LOADING,
+    "RepositoryModelLoadResponse": (),
+    "RepositoryModelUnloadRequest": _LOADING,
+    "RepositoryModelUnloadResponse": (),
+    "ModelStatisticsRequest": (("name", 1, "string"), ("version", 2, "string")),
+    "ModelStatisticsResponse": (("model_stats", 1, "repeated ModelStatistics"),),
+    "ModelStatistics": (
+        ("name", 1, "string"), ("version", 2, "string"), ("last_inference", 3, "uint64"),
+        ("inference_count", 4, "uint64"), ("execution_count", 5, "uint64"),
+        ("inference_stats", 6, "InferStatistics"), ("batch_stats", 7, "repeated InferBatchStatistics"),
+        ("memory_usage", 8, "repeated MemoryUsage"),
+    ),
+    "InferStatistics": tuple(
+        (name, number, "StatisticDuration")
+        for number, name in enumerate((
+            "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit",
+            "cache_miss",
+        ), start=1)
+    ),
+    "InferBatchStatistics": (
+        ("batch_size", 1, "uint64"), ("compute_input", 2, "StatisticDuration"),
+        ("compute_infer", 3, "StatisticDuration"), ("compute_output", 4, "StatisticDuration"),
+    ),
+    "StatisticDuration": (("count", 1, "uint64"), ("ns", 2, "uint64")),
+    "MemoryUsage": (("type", 1, "string"), ("id", 2, "int64"), ("byte_size", 3, "uint64")),
+    "ModelConfigRequest": (("name", 1, "string"), ("version", 2, "string")),
+    "ModelConfigResponse": (("config", 1, "ModelConfig"),),
+    "ModelConfig": (
+        ("name", 1, "string"), ("platform", 2, "string"), ("version_policy", 3, "ModelVersionPolicy"),
+        ("max_batch_size", 4, "int32"), ("input", 5, "repeated ModelInput"),
+        ("output", 6, "repeated ModelOutput"), ("parameters", 14, "map ModelParameter"),
+        ("backend", 17, "string"),
+    ),
+    "ModelVersionPolicy": (("latest", 1, "ModelVersionPolicy.Latest"),),
+    "ModelVersionPolicy.Latest": (("num_versions", 1, "uint32"),),
+    "ModelInput": (("name", 1, "string"), ("data_type", 2, "enum DataType"), ("dims", 4, "repeated int64")),
+    "ModelOutput": (("name", 1, "string"), ("data_type", 2, "enum DataType"), ("dims", 3, "repeated int64")),
+    "ModelParameter": (("string_value", 1, "string"),),
 }  # fmt: skip
 """Fields by message: name, number and type; nested messages after the one they are nested in."""
 
+_DATA_TYPES = (
+    "INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16",
+    "FP32", "FP64", "STRING", "BF16",
+)  # fmt: skip
+"""The enum ``DataType`` of ``ModelConfig``, by number."""
+
 METHODS = (
     "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer",
-    "RepositoryIndex",
+    "ModelConfig", "ModelStatistics", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
 )  # fmt: skip
 """Unary methods: each takes ``{method}Request`` and answers ``{method}Response``."""
 STREAM = "ModelStreamInfer"
@@ -89,6 +141,9 @@ _Proto = descriptor_pb2.FieldDescriptorProto
 
 def _file() -> descriptor_pb2.FileDescriptorProto:
     file = descriptor_pb2.FileDescriptorProto(name=_FILE, package=PACKAGE, syntax="proto3")
+    data_type = file.enum_type.add(name="DataType")
+    for number, kind in enumerate(_DATA_TYPES):
+        data_type.value.add(name=f"TYPE_{kind}", number=number)
     for name, fields in _MESSAGES.items():
         outer, _, inner = name.rpartition(".")
         parent = next(m for m in file.message_type if m.name == outer) if outer else None
@@ -125,7 +180,9 @@ def _add(message: descriptor_pb2.DescriptorProto, path: str, name: str, number: 
     field.label = _Proto.LABEL_REPEATED if rule in ("repeated", "map") else _Proto.LABEL_OPTIONAL
     if rule == "oneof":
         field.oneof_index = 0
-    if kind[0].isupper():
+    if rule == "enum":
+        field.type, field.type_name = _Proto.TYPE_ENUM, _path(kind)
+    elif kind[0].isupper():
         field.type, field.type_name = _Proto.TYPE_MESSAGE, _path(kind)
     else:
         field.type = _Proto.Type.Value(f"TYPE_{kind.upper()}")

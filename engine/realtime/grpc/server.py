@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -12,15 +13,19 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from engine.config import Serve
-from engine.errors import PortTaken, TandemError
+from engine.errors import InvalidRequest, PortTaken, TandemError
 from engine.realtime.doors.answers import sentence
-from engine.realtime.doors.metadata import index_entry, model_metadata, server_metadata
+from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import grpc_code, http_status
 from engine.realtime.grpc.door import read, write
 from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, message
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.served import ServedModel, server_timing
 
+log = logging.getLogger(__name__)
+
+FINAL = "triton_final_response"
+"""A parameter of answers in a stream: there is one answer to each request."""
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -95,7 +100,24 @@ class Service:
         revision = self._app.model(request.name, request.version).revision
         return self._types["ModelMetadata"](**model_metadata(revision))
 
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: ARG002, D102, N802
+        revision = self._app.model(request.name, request.version).revision
+        return self._types["ModelConfig"](config=model_config(revision))
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: ARG002, D102, N802
+        statistics = self._app.statistics(request.name, request.version)
+        return self._types["ModelStatistics"](model_stats=statistics)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: ARG002, D102, N802
+        _refuse_repository(request.repository_name)
+        await self._app.load(request.model_name, request.parameters)
+        return self._types["RepositoryModelLoad"]()
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: ARG002, D102, N802
+        self._app.unload(request.model_name)
+
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: ARG002, D102, N802
+        _refuse_repository(request.repository_name)
         return self._types["RepositoryIndex"](models=[index_entry(r) for r in self._app.revisions()])
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
@@ -136,9 +158,16 @@ class Service:
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: D102, N802
         async for request in requests:
             try:
-                yield self._stream_type(infer_response=await self.ModelInfer(request, context))
+                response = await self.ModelInfer(request, context)
+                response.parameters[FINAL].bool_param = True
+                yield self._stream_type(infer_response=response)
             except TandemError as error:
-                yield self._stream_type(error_message=sentence(error))
+                yield self._stream_type(error_message=sentence(error), infer_response={"id": request.id})
+
+
+def _refuse_repository(name: str) -> None:
+    if name:
+        raise InvalidRequest(f"no repository '{name[:80]}'; there is one, without a name")
 
 
 def _handlers(service: Service) -> Any:
@@ -166,6 +195,11 @@ def _translated(handler: Handler) -> Handler:
             return await handler(request, context)
         except TandemError as error:
             return await context.abort(grpc.StatusCode[grpc_code(error)], sentence(error))
+        except Exception:
+            log.exception("a call failed")
+            return await context.abort(
+                grpc.StatusCode.INTERNAL, "a bug in the engine; its log has the details"
+            )
 
     return answer
 

@@ -35,7 +35,8 @@ def revisions_of(config: Config) -> Revisions:
             "expected at least one model to serve: --model NAME=BUNDLE, or 'models' in the config"
         )
     return Revisions(
-        {name: Model(verified(model.bundle), model.slo) for name, model in config.models.items()}
+        {name: Model(verified(model.bundle), model.slo) for name, model in config.models.items()},
+        sources={name: str(Path(model.bundle).absolute()) for name, model in config.models.items()},
     )
 
 
@@ -74,15 +75,28 @@ def reload(model: str, bundle: str, *, name: str = POOL) -> int:
     the cluster. Raises ``InvalidBundle`` before anything changes; where a replica cannot load the
     bundle, all go back to the one before.
     """
+    with kept.changing(name):
+        return _reload(model, bundle, name)
+
+
+def load_again(model: str, *, name: str = POOL) -> int:
+    """Like ``reload``, from the path that the model was last found by."""
+    with kept.changing(name):
+        current = kept.stored(name)
+        return _reload(model, current.sources.get(model, "") if current else "", name)
+
+
+def _reload(model: str, bundle: str, name: str) -> int:
     current = kept.stored(name)
     if current is None or model not in current.models:
         raise NotFound(f"no model '{model}' in a pool '{name}' here")
-    following = current.with_bundle(model, verified(bundle))
+    following = current.with_bundle(model, verified(bundle), str(Path(bundle).absolute()))
     kept.store(name, following)
     try:
         _broadcast(name, "adopt", following)
     except BaseException:
-        kept.store(name, following.with_bundle(model, current.models[model].bundle))
+        before = current.models[model].bundle
+        kept.store(name, following.with_bundle(model, before, current.sources.get(model, before)))
         raise
     return following.generation
 
@@ -97,7 +111,7 @@ def follow(config: Config, *, name: str = POOL) -> dict[str, int]:
     if current is None or current.models.keys() != wanted.models.keys():
         raise InvalidConfig("expected the models that run; start the engine again to add or remove one")
     changed = wanted.bundles_changed_since(current)
-    return {model: reload(model, bundle, name=name) for model, bundle in changed.items()}
+    return {model: reload(model, config.models[model].bundle, name=name) for model in changed}
 
 
 def status(name: str = POOL) -> "list[ReplicaStatus]":

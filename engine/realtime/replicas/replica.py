@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from engine import ray_compat
 from engine.config import Serve
 from engine.errors import TandemError
+from engine.realtime.replicas.pool import load_again
 from engine.realtime.replicas.revisions import Revisions, stored
 from engine.realtime.replicas.scaling import BusyFraction
 from engine.realtime.serving.app import ScoringApp
@@ -49,6 +50,7 @@ class Replica:
         self._busy = BusyFraction(time.monotonic(), time.process_time())
         scorers = {name: _warm(model.bundle) for name, model in self._revisions.models.items()}
         self._app = ScoringApp(scorers, settings, self._revisions.slos)
+        self._app.reload = self._load_again
 
     async def __serve_build_asgi_app__(self) -> ray_compat.Asgi:
         """Start listening; Serve calls this once, when the constructor is done."""
@@ -66,6 +68,10 @@ class Replica:
                     self._app.swap(name, await asyncio.to_thread(_warm, bundle))
                 self._revisions = revisions
         return self._revisions.generation
+
+    async def _load_again(self, model: str) -> None:
+        """Have every replica of the pool load what is at a model's path now; this one among them."""
+        await asyncio.to_thread(load_again, model, name=self._pool)
 
     async def check_health(self) -> None:
         """Catch up with a reload that this replica missed; Serve calls it every second."""

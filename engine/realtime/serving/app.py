@@ -5,19 +5,23 @@ door, and whatever goes wrong becomes a status and ``{"error": sentence}``.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 from engine.config import Serve, Slo
-from engine.errors import InvalidRequest, NotFound, Overloaded, TandemError
+from engine.errors import Failed, Forbidden, InvalidRequest, NotFound, Overloaded, TandemError
 from engine.realtime.counting.exposition import CONTENT_TYPE, render
 from engine.realtime.counting.node_counters import NodeCounters, directory_of
+from engine.realtime.counting.statistics import model_statistics
 from engine.realtime.doors.answers import CLOSE, Answer, error_answer, json_answer
 from engine.realtime.doors.body import Disconnected, Receive, read_body
-from engine.realtime.doors.metadata import index_entry, model_metadata, server_metadata
-from engine.realtime.doors.openapi import document, page
+from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
+from engine.realtime.doors.openapi import document
+from engine.realtime.doors.page import page
+from engine.realtime.doors.repository import check_index, check_load, load_parameters, refuse_unload
 from engine.realtime.doors.routing import Route, match
 from engine.realtime.serving.access_log import AccessLog
 from engine.realtime.serving.passage import Passage
@@ -26,9 +30,12 @@ from engine.realtime.serving.served import Revision, Scores, ServedModel
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
 HTML = (b"content-type", b"text/html; charset=utf-8")
 BODIES_AT_ONCE = 16
 """Bodies of the largest size that are read at the same time; short ones are not counted."""
+Reload = Callable[[str], Awaitable[None]]
 Scoring = tuple[ServedModel, str]
 """A model and the verb ``infer`` or ``score``."""
 
@@ -46,6 +53,7 @@ class ScoringApp:
         in_flight: Requests under way, in all lanes.
         draining: Set it, and every answer closes its connection.
         scoring: What ``begin`` wants, by the exact path of a POST.
+        reload: Loads a model again from its path and swaps it; None where nobody can.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class ScoringApp:
         self.in_flight = 0
         self._reading_bytes = 0
         self.draining = False
+        self.reload: Reload | None = None
         self._settings = settings
         self._access_log = AccessLog() if settings.access_log else None
         self.max_body_bytes = settings.max_body_bytes
@@ -136,12 +145,13 @@ class ScoringApp:
     async def _answer(self, scope: Message, receive: Receive, arrived_s: float) -> Answer:
         try:
             route = match(scope["method"], scope["path"])
+            headers = dict(scope["headers"])
+            if route.verb in ("index", "load", "unload"):
+                return await self._repository(route, await self._body(headers, receive))
             if route.verb not in ("infer", "score"):
                 return self._about(route)
             model = self.model(route.model, route.version)
-            headers = dict(scope["headers"])
-            with self._room_for_body(headers.get(b"content-length")):
-                body = await read_body(receive, headers.get(b"content-length"), self.max_body_bytes)
+            body = await self._body(headers, receive)
         except TandemError as error:
             return error_answer(error)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -153,6 +163,11 @@ class ScoringApp:
             return await future
         finally:
             passage.cancel()
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        length = headers.get(b"content-length")
+        with self._room_for_body(length):
+            return await read_body(receive, length, self.max_body_bytes)
 
     @contextmanager
     def _room_for_body(self, length: bytes | None) -> Iterator[None]:
@@ -191,14 +206,54 @@ class ScoringApp:
                 return json_answer(model_metadata(self.model(route.model, route.version).revision))
             case "model_ready":
                 return json_answer({"name": self.model(route.model, route.version).name, "ready": True})
-            case "index":
-                return json_answer([index_entry(revision) for revision in self.revisions()])
+            case "model_config":
+                return json_answer(model_config(self.model(route.model, route.version).revision))
+            case "stats":
+                return json_answer({"model_stats": self.statistics(route.model, route.version)})
             case "metrics":
                 return self._metrics()
             case "openapi":
                 return json_answer(document(self.revisions()))
             case _:
-                return Answer(200, [HTML], page(self.revisions()))
+                may_load = self._settings.repository_api and self.reload is not None
+                return Answer(200, [HTML], page(self.revisions(), may_load=may_load))
+
+    async def _repository(self, route: Route, body: bytes) -> Answer:
+        match route.verb:
+            case "load":
+                await self.load(route.model, load_parameters(body))
+            case "unload":
+                self.unload(route.model)
+            case _:
+                check_index(body)
+                return json_answer([index_entry(revision) for revision in self.revisions()])
+        return Answer(200, [], b"")
+
+    async def load(self, name: str, parameters: Iterable[str]) -> None:
+        """Load a model again from its path, as the protocol's repository asks.
+
+        Raises ``NotFound``, ``Forbidden``, ``InvalidRequest`` for any parameter, and what loading raises.
+        """
+        check_load(parameters, allowed=self._settings.repository_api)
+        if self.reload is None:
+            raise Forbidden("this engine was not started from paths, there is nothing to load again")
+        try:
+            await self.reload(self.model(name).name)
+        except TandemError:
+            raise
+        except Exception as error:
+            log.exception("model '%s' was not loaded again", name)
+            raise Failed(f"model '{name}' was not loaded again; the engine's log has the details") from error
+
+    def unload(self, name: str) -> None:
+        """Refuse to unload a model; raises ``NotFound`` or ``Forbidden``."""
+        refuse_unload(self.model(name).name)
+
+    def statistics(self, name: str = "", version: str = "") -> list[dict[str, Any]]:
+        """What the node has counted for one model, or for each; raises ``NotFound``."""
+        models = [self.model(name, version)] if name else list(self._models.values())
+        totals = self._counters.totals()
+        return [model_statistics(model.name, model.revision.id, totals[model.name]) for model in models]
 
     def model(self, name: str, version: str = "") -> ServedModel:
         """A model by its name, and by its version if one is given; raises ``NotFound``."""

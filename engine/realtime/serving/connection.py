@@ -68,10 +68,9 @@ class Connection(HttpToolsProtocol):
         self._scoring_app = app
         self._short: _Short | None = None
 
-    @property
-    def is_reading_head(self) -> bool:
-        """Whether a request's head is there in part."""
-        return self._in_head
+    def is_reading(self, part: str) -> bool:
+        """Whether a request's ``head``, or the ``body`` of a short one, is there in part."""
+        return self._in_head if part == "head" else bool(self._reading_short() and self.reading_since_s)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what belongs to an unfinished head."""
@@ -205,10 +204,11 @@ class Connection(HttpToolsProtocol):
         patience_s = LINGER_S if self._refused else READ_TIMEOUT_S
         if self.reading_since_s is None or now_s - self.reading_since_s < patience_s:
             return
-        if self._in_head:
-            self._refuse(408, f"the request's head did not arrive within {READ_TIMEOUT_S:g} s")
-        else:
+        if self._refused or not (self._in_head or self._reading_short()):
             self.transport.close()
+        else:
+            part = "head" if self._in_head else "body"
+            self._refuse(408, f"the request's {part} did not arrive within {READ_TIMEOUT_S:g} s")
 
     def _refuse(self, status: int, sentence: str) -> None:
         """Answer, and read on for a while: closing at once would reset what the client sends still."""

@@ -4,21 +4,28 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import uvloop
 
-from engine.config import Config, Model
-from engine.errors import InvalidConfig
+from engine.config import Config
+from engine.errors import InvalidConfig, TandemError
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.listener import ensure_free, open_listener
+from engine.realtime.serving.reloading import Loader
 from engine.realtime.serving.server import Server
 from engine.scorer import Scorer
 
 
-def serve_local(config: Config) -> None:
+def serve_local(config: Config, read: Callable[[], Config] | None = None) -> None:
     """Serve the models of a config until Ctrl-C or SIGTERM, then drain.
+
+    On SIGHUP, models whose bundle is another one now are loaded beside those that serve, and swapped.
+
+    Args:
+        config: Its ``models`` and ``serve`` sections.
+        read: Reads the config again on SIGHUP; without it, the same paths are looked at again.
 
     Raises:
         InvalidConfig: No models.
@@ -30,22 +37,22 @@ def serve_local(config: Config) -> None:
         raise InvalidConfig("expected at least one model to serve, got none; give --model NAME=BUNDLE")
     for port in (config.serve.port, config.serve.grpc_port or 0):
         ensure_free(config.serve.host, port)
-    scorers = {name: _load(name, model) for name, model in config.models.items()}
-    uvloop.run(_serve(config, scorers, started_s))
+    loader = Loader(config.models, _say)
+    scorers = loader.load_all()
+    uvloop.run(_serve(config, loader, scorers, read or (lambda: config), started_s))
 
 
-def _load(name: str, model: Model) -> Scorer:
-    _say(f"loading model '{name}' from {Path(model.bundle)}")
-    scorer = Scorer.load(model.bundle)
-    _say(f"warming up {scorer.label}")
-    scorer.warm_up()
-    return scorer
-
-
-async def _serve(config: Config, scorers: Mapping[str, Scorer], started_s: float) -> None:
+async def _serve(
+    config: Config,
+    loader: Loader,
+    scorers: Mapping[str, Scorer],
+    read: Callable[[], Config],
+    started_s: float,
+) -> None:
     settings = config.serve
     slos = {name: model.slo for name, model in config.models.items() if model.slo is not None}
     app = ScoringApp(scorers, settings, slos)
+    app.reload = partial(loader.load_again, app)
     server = Server(app, open_listener(settings.host, settings.port, shared=False), settings)
     await server.start()
     url = f"http://{settings.host}:{server.port}"
@@ -53,21 +60,34 @@ async def _serve(config: Config, scorers: Mapping[str, Scorer], started_s: float
         _say(f"gRPC on {settings.host}:{server.grpc.port}")
     print(url, flush=True)  # noqa: T201 the result of the command
     _say(f"ready after {time.perf_counter() - started_s:.1f} s; {url}/v2/docs says how to ask; Ctrl-C ends")
-    await _told_to_stop()
+    await _until_told_to_stop(partial(_reload, loader, app, read))
     _say(f"draining: {app.in_flight} requests under way")
     await server.drain()
     await app.close()
     _say("stopped")
 
 
-async def _told_to_stop() -> None:
-    stop = asyncio.Event()
+async def _until_told_to_stop(reload: Callable[[], Awaitable[None]]) -> None:
+    """Return on SIGINT or SIGTERM; reload on SIGHUP."""
+    told: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, told.put_nowait, number)
+    while await told.get() == signal.SIGHUP:
+        await reload()
+    for number in numbers:
         loop.remove_signal_handler(number)
+
+
+async def _reload(loader: Loader, app: ScoringApp, read: Callable[[], Config]) -> None:
+    """Swap what the config has changed; an error is said, and the engine goes on as it was."""
+    try:
+        reloaded = await loader.follow(app, read().models)
+    except TandemError as error:
+        _say(f"not reloaded: {error}")
+    else:
+        _say(f"reloaded: {', '.join(reloaded) or 'nothing, no bundle changed'}")
 
 
 def _say(text: str) -> None:

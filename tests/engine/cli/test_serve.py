@@ -129,6 +129,44 @@ def test_an_engine_on_ray_answers_on_both_lanes_reloads_and_leaves_without_a_los
     assert processes_with(mark) == set()
 
 
+def test_an_engine_without_ray_reloads_on_sighup_and_a_bad_bundle_changes_nothing(packed, tmp_path):
+    current = tmp_path / "current"
+    current.symlink_to(packed)
+    config = tmp_path / "engine.yaml"
+    config.write_text(CONFIG.format(bundle=current))
+    with started(["serve", "--local", str(config)]) as process:
+        port = int(process.stdout.readline().rpartition(":")[2])
+        lines_until(process, process.stderr, "ready after")
+        clients = [Client(port, PATH, BODY, b'"scores":[') for _ in range(3)]
+        for client in clients:
+            client.start()
+
+        def told_after(bundle: Path | str, name: str = "numeric") -> str:
+            config.write_text(CONFIG.format(bundle=bundle).replace("numeric", name))
+            process.send_signal(signal.SIGHUP)
+            return lines_until(process, process.stderr, "reloaded:").splitlines()[-1]
+
+        def scores() -> list[float]:
+            return Lane(port).ask("POST", PATH, BODY).json["scores"]
+
+        assert told_after(current) == "reloaded: nothing, no bundle changed"
+        current.unlink()
+        current.symlink_to(bundle(tmp_path, "numeric", NUMERIC, scale=2.0))
+        assert (told_after(current), scores()) == ("reloaded: numeric", [20.0])
+        assert (told_after(packed), scores()) == ("reloaded: numeric", [10.0])
+        damaged = bundle(tmp_path, "numeric", NUMERIC, scale=3.0)
+        (damaged / "linear.npz").write_bytes(b"damaged")
+        for path, name in ((damaged, "numeric"), ("/nowhere", "numeric"), (packed, "other"), ("[", "x")):
+            assert told_after(path, name).startswith("not reloaded: ")
+            assert scores() == [10.0]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    account = Account.sum(client.stop() for client in clients)
+    assert account.losses == []
+    assert account.outcomes["answered"] > 20
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("option", ["--port", "--ingress-port", "--jobs-port"])
 def test_a_taken_port_is_said_in_one_sentence(packed, option):
     with socket.create_server(("127.0.0.1", 0)) as listener:

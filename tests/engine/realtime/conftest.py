@@ -38,7 +38,13 @@ def ray_pool(ray_cluster: None, bundles: Mapping[str, Path]) -> Iterator[Running
     models = {name: Model(str(path)) for name, path in bundles.items()}
     # A promise that a busy machine keeps: these tests are not about speed.
     settings = Serve(
-        port=0, ingress_port=0, max_body_bytes=100_000, max_rows=500, slo=Slo(p99_ms=10_000), drain_s=5
+        port=0,
+        ingress_port=0,
+        max_body_bytes=100_000,
+        max_rows=500,
+        slo=Slo(p99_ms=10_000),
+        drain_s=5,
+        repository_api=True,
     )
     with running(Config(models=models, serve=settings)) as pool:
         yield pool

@@ -1,9 +1,17 @@
 """Bytes of any kind are answered with a status and a sentence, and the engine goes on."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.errors import InvalidInput
+from engine.realtime.grpc.door import read
+from engine.realtime.grpc.messages import message
+from engine.realtime.serving.served import Revision
+from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine
 
 relaxed = settings(
@@ -86,3 +94,51 @@ def test_any_rows_at_score(engine: Engine, body: object) -> None:
 @relaxed
 def test_any_bytes_as_arrow(engine: Engine, body: bytes) -> None:
     check(engine, "/v1/models/mixed/score", body, {"Content-Type": "application/vnd.apache.arrow.stream"})
+
+
+texts = st.sampled_from(["rows", "f0", "f1", "score", "", "é"])
+contents = st.fixed_dictionaries(
+    {},
+    optional={
+        "fp32_contents": st.lists(st.floats(width=32), max_size=5),
+        "fp64_contents": st.lists(st.floats(), max_size=5),
+        "int_contents": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=5),
+        "bytes_contents": st.lists(st.binary(max_size=4), max_size=5),
+    },
+)
+grpc_parameters = st.dictionaries(
+    st.sampled_from(["timeout", "sequence_id", "binary_data_size", "shared_memory_region", "x"]),
+    st.integers(-(2**63), 2**63 - 1).map(lambda number: {"int64_param": number})
+    | st.text(max_size=4).map(lambda text: {"string_param": text})
+    | st.just({}),
+    max_size=2,
+)
+grpc_tensors = st.fixed_dictionaries(
+    {
+        "name": texts,
+        "datatype": st.sampled_from(["FP32", "FP64", "FP16", "INT8", "BOOL", "BYTES", "X", ""]),
+        "shape": st.lists(st.integers(-2, 5) | st.integers(-(2**63), 2**63 - 1), max_size=3),
+    },
+    optional={"contents": contents, "parameters": grpc_parameters},
+)
+grpc_requests = st.fixed_dictionaries(
+    {"model_name": st.sampled_from(["numeric", "mixed"]), "inputs": st.lists(grpc_tensors, max_size=4)},
+    optional={
+        "parameters": grpc_parameters,
+        "outputs": st.lists(st.fixed_dictionaries({"name": texts}), max_size=2),
+        "raw_input_contents": st.lists(st.binary(max_size=40), max_size=4),
+    },
+)
+
+
+@given(grpc_requests)
+@settings(relaxed, max_examples=200)
+def test_any_message_at_the_grpc_door(scorers: Mapping[str, Scorer], request: dict[str, Any]) -> None:
+    sent = message("ModelInferRequest")(**request)
+    revision = Revision(sent.model_name, scorers[sent.model_name])
+    try:
+        asked = read(revision, message("ModelInferRequest").FromString(sent.SerializeToString()), 1.0, 500)
+    except InvalidInput:
+        return
+    assert asked.X.shape == (len(asked.X), len(revision.schema.features))
+    assert asked.budget_s > 0

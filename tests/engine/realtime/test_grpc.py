@@ -123,6 +123,7 @@ def test_a_stream_answers_one_by_one_and_survives_an_error(client: Any) -> None:
     client.stop_stream()
     assert got[0][0].as_numpy("score").tolist() == got[2][0].as_numpy("score").tolist() == [30.0, 4.0]
     assert "nope" in str(got[1][1])
+    assert got[0][0].get_response().parameters["triton_final_response"].bool_param
 
 
 def test_the_aio_client(port: int) -> None:
@@ -149,6 +150,18 @@ WRONG = {
     "BF16": lambda r: setattr(r.inputs[0], "datatype", "BF16"),
     "only raw_input_contents": lambda r: setattr(r.inputs[0], "datatype", "FP16"),
     "no output 'nope'": lambda r: r.outputs.add(name="nope"),
+    "2 times": lambda r: (r.outputs.add(name="score"), r.outputs.add(name="score")),
+    "classification": lambda r: (
+        r.outputs.add(name="score").parameters["classification"].__setattr__("int64_param", 1)
+    ),
+    "there twice": lambda r: (
+        setattr(r.inputs[0], "name", "f0"),
+        r.inputs.add(name="f0", datatype="FP32", shape=[2]),
+    ),
+    "no feature": lambda r: r.inputs.add(name="f0", datatype="FP32", shape=[2]),
+    "priority": lambda r: r.parameters["priority"].__setattr__("uint64_param", 1),
+    "triton_": lambda r: r.parameters["triton_x"].__setattr__("bool_param", True),
+    "got 8": lambda r: r.inputs[0].shape.__setitem__(0, 2**32 + 1),
     "sequence_id": lambda r: r.parameters["sequence_id"].__setattr__("int64_param", 3),
     "timeout": lambda r: r.parameters["timeout"].__setattr__("string_param", "soon"),
     "shared memory": lambda r: (
@@ -190,7 +203,7 @@ def test_an_unknown_model_or_version_is_not_found(channel: grpc.Channel) -> None
 
 def test_what_is_not_served_is_unimplemented(client: Any) -> None:
     with pytest.raises(InferenceServerException) as caught:
-        client.get_inference_statistics()
+        client.get_log_settings()
     assert "UNIMPLEMENTED" in str(caught.value.status())
 
 
@@ -214,7 +227,8 @@ def test_reflection_lists_and_describes_the_service(channel: grpc.Channel) -> No
 @pytest.mark.parametrize(
     "name",
     ["ModelInferRequest", "ModelInferResponse", "ModelMetadataResponse", "ModelStreamInferResponse",
-     "RepositoryIndexResponse", "ModelReadyRequest", "ServerMetadataResponse"],
+     "RepositoryIndexResponse", "ModelReadyRequest", "ServerMetadataResponse", "RepositoryModelLoadRequest",
+     "RepositoryModelUnloadRequest", "ModelStatisticsRequest", "ModelConfigRequest"],
 )  # fmt: skip
 def test_our_messages_have_tritons_field_numbers_and_types(name: str) -> None:
     def fields(descriptor: Any) -> dict[str, Any]:
@@ -230,6 +244,21 @@ def test_our_messages_have_tritons_field_numbers_and_types(name: str) -> None:
 
     theirs, ours = fields(getattr(service_pb2, name).DESCRIPTOR), fields(message(name).DESCRIPTOR)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["ModelStatisticsResponse", "ModelConfigResponse"])
+def test_our_fields_of_larger_messages_are_tritons(name: str) -> None:
+    def check(ours: Any, theirs: Any) -> None:
+        for field in ours.fields:
+            same = theirs.fields_by_name[field.name]
+            assert (field.number, field.type, field.is_repeated) == (same.number, same.type, same.is_repeated)
+            if field.message_type:
+                check(field.message_type, same.message_type)
+            if field.enum_type:
+                values = {value.name: value.number for value in same.enum_type.values}
+                assert {value.name: value.number for value in field.enum_type.values} == values
+
+    check(message(name).DESCRIPTOR, getattr(service_pb2, name).DESCRIPTOR)
 
 
 def test_draining_lets_a_call_end_and_refuses_the_next(scorers: Mapping[str, Scorer]) -> None:

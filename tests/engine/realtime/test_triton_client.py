@@ -1,6 +1,7 @@
 """tritonclient, unchanged, as the judge of the wire."""
 
 import asyncio
+import zlib
 
 import numpy as np
 import pytest
@@ -58,6 +59,27 @@ def test_compression_both_ways(lane: Lane, algorithm: str) -> None:
             response_compression_algorithm=algorithm,
         )
         assert result.as_numpy("score").tolist() == [30.0, 4.0]
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_large_answer_comes_compressed_and_is_the_same(lane: Lane, algorithm: str, binary: bool) -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+    tensor = triton.InferInput("rows", [400, 4], "FP32")
+    tensor.set_data_from_numpy(rows)
+    outputs = [triton.InferRequestedOutput("score", binary_data=binary)]
+    with triton.InferenceServerClient(f"127.0.0.1:{lane.port}") as client:
+        plain = client.infer("numeric", [tensor], outputs=outputs).as_numpy("score")
+        packed = client.infer(
+            "numeric", [tensor], outputs=outputs, response_compression_algorithm=algorithm
+        ).as_numpy("score")
+    assert plain.tobytes() == packed.tobytes()
+    headers = {"Inference-Header-Content-Length": "0", "Accept-Encoding": algorithm}
+    reply = lane.ask("POST", "/v2/models/numeric/infer", rows.tobytes(), headers)
+    assert reply.headers["content-encoding"] == algorithm
+    unpacked = zlib.decompress(reply.body, 31 if algorithm == "gzip" else 15)
+    assert unpacked.endswith(plain.tobytes())
+    assert int(reply.headers["inference-header-content-length"]) == len(unpacked) - plain.nbytes
 
 
 def test_health_metadata_and_index(lane: Lane) -> None:

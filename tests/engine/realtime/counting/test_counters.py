@@ -12,6 +12,7 @@ from engine.realtime.counting.node_counters import NodeCounters, directory_of
 
 ROWS = offset("tandem_rows_total")
 IN_FLIGHT = offset("tandem_in_flight")
+LAST = offset("tandem_last_scored_timestamp_seconds")
 
 
 def values(text: bytes) -> dict[str, float]:
@@ -84,6 +85,17 @@ def test_a_node_counts_what_its_replicas_count(tmp_path: Path, other: multiproce
     totals = node.totals()
     assert (totals["a"][ROWS], totals["b"][ROWS]) == (2, 5)
     assert totals["b"][IN_FLIGHT] == 1
+    node.close()
+
+
+def test_of_moments_the_latest_holds(tmp_path: Path, other: multiprocessing.Process) -> None:
+    node = NodeCounters(["a", "b"], tmp_path)
+    theirs = node.totals()["b"][LAST]
+    assert theirs > 1.7e9
+    for ours, latest in ((theirs - 5, theirs), (theirs + 5, theirs + 5)):
+        node.by_model["b"].cells[LAST] = ours
+        assert node.totals()["b"][LAST] == latest
+    assert node.totals()["a"][LAST] == 0
     node.close()
 
 

@@ -16,6 +16,11 @@ from engine.realtime.doors.routing import Route, match
         ("POST", "/v2/models/late/versions/0a1b2c3d4e5f/infer", Route("infer", "late", "0a1b2c3d4e5f")),
         ("POST", "/v1/models/late/score", Route("score", "late")),
         ("GET", "/v2/models/versions", Route("model", "versions")),
+        ("GET", "/v2/models/stats", Route("stats")),
+        ("GET", "/v2/models/late/stats", Route("stats", "late")),
+        ("GET", "/v2/models/late/versions/1/config", Route("model_config", "late", "1")),
+        ("POST", "/v2/repository/models/late/load", Route("load", "late")),
+        ("POST", "/v2/repository/models/models/unload", Route("unload", "models")),
     ],
 )
 def test_a_path_is_a_verb_a_model_and_a_version(method: str, path: str, route: Route) -> None:
@@ -37,6 +42,9 @@ def test_a_path_is_a_verb_a_model_and_a_version(method: str, path: str, route: R
         "/v2/models/late/versions//infer",
         "/V2",
         "v2/models/late",
+        "/v2/repository/models/late",
+        "/v2/repository/models/late/infer",
+        "/v2/models/late/load",
     ],
 )
 def test_any_other_path_is_not_found(path: str) -> None:

@@ -36,6 +36,7 @@ def test_the_status_says_whose_fault_it_is(kind: type[TandemError]) -> None:
     ("kind", "status"),
     [
         (errors.BadRow, 400),
+        (errors.Forbidden, 403),
         (errors.NotFound, 404),
         (errors.WrongMethod, 405),
         (errors.SlowBody, 408),

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -114,6 +115,41 @@ def test_a_replica_that_starts_after_a_reload_has_the_new_bundle(ray_pool, tmp_p
     wait_until(lambda: pids() not in ({before}, set()))
     direct = Lane(port(ray_pool, "direct"))
     assert direct.ask("POST", PATH, BODY).json["scores"] == [30.0]
+    pool.reload("numeric", ray_pool.revisions.models["numeric"].bundle)
+
+
+@pytest.mark.parametrize("lane", ["direct", "ingress"])
+def test_a_load_request_reaches_every_replica_and_a_bad_bundle_changes_nothing(ray_pool, tmp_path, lane):
+    asked = Lane(port(ray_pool, lane))
+    link = tmp_path / "current"
+
+    def point_to(path: Path) -> None:
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+
+    def load() -> int:
+        return asked.ask("POST", "/v2/repository/models/numeric/load", {}).status
+
+    def scores() -> list[list[float]]:
+        lanes = [Lane(port(ray_pool, lane)) for lane in ("direct", "ingress")]
+        return [lane.ask("POST", PATH, BODY).json["scores"] for lane in lanes]
+
+    point_to(Path(ray_pool.revisions.models["numeric"].bundle))
+    pool.reload("numeric", str(link))
+    point_to(bundle(tmp_path, "numeric", NUMERIC, scale=4.0))
+    assert (load(), scores()) == (200, [[40.0], [40.0]])
+    point_to(tmp_path)
+    assert (load(), scores()) == (400, [[40.0], [40.0]])
+    point_to(Path(ray_pool.revisions.models["numeric"].bundle))
+    assert (load(), scores()) == (200, [[10.0], [10.0]])
+
+
+def test_changes_of_a_pool_take_turns(ray_pool, tmp_path):
+    paths = [str(bundle(tmp_path, "numeric", NUMERIC, scale=float(scale))) for scale in (1, 2, 3, 4)]
+    with ThreadPoolExecutor(4) as threads:
+        generations = list(threads.map(lambda path: pool.reload("numeric", path), paths))
+    assert len(set(generations)) == 4
+    assert {replica.generation for replica in pool.status()} == {max(generations)}
     pool.reload("numeric", ray_pool.revisions.models["numeric"].bundle)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.config import Serve, Slo
 from engine.realtime.serving.app import BODIES_AT_ONCE, ScoringApp
-from engine.realtime.serving.connection import MAX_HEAD_BYTES, READ_TIMEOUT_S
+from engine.realtime.serving.connection import LINGER_S, MAX_HEAD_BYTES, READ_TIMEOUT_S
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
 
@@ -88,17 +88,29 @@ def test_what_is_no_http_gets_an_error_and_the_connection_ends(
     assert list(json.loads(body)) == ["error"]
 
 
-def test_a_connection_that_sends_nothing_is_ended(fresh: Engine) -> None:
+@pytest.mark.parametrize(
+    ("sent", "part"),
+    [
+        (b"POST /v1/models/numeric/score HTTP/1.1\r\n", "head"),
+        (b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", "body"),
+    ],
+)
+def test_a_request_that_does_not_come_is_told_so_and_its_connection_ends(
+    fresh: Engine, sent: bytes, part: str
+) -> None:
     with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
-        client.sendall(b"POST /v1/models/numeric/score HTTP/1.1\r\n")
+        client.sendall(sent)
 
         async def sweep_later() -> None:
-            while not fresh.server.connections or not next(iter(fresh.server.connections)).is_reading_head:
+            while not (connections := fresh.server.connections) or not connections[0].is_reading(part):
                 await asyncio.sleep(0)
             fresh.server.sweep(fresh.loop.time() + READ_TIMEOUT_S + 1)
+            fresh.server.sweep(fresh.loop.time() + READ_TIMEOUT_S + 1 + LINGER_S)
 
         fresh.run(sweep_later())
-        assert client.makefile("rb").read().startswith(b"HTTP/1.1 408")
+        head, body = client.makefile("rb").read().split(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408")
+        assert part in json.loads(body)["error"]
 
 
 def test_an_old_connection_ends_with_its_next_answer(fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
