@@ -27,6 +27,11 @@ STEP = 1.02
 FULL_BATCH_SHARE = 1 / 3
 """A full batch takes at most this share of the promise: one under way, one ahead, one of one's own."""
 
+DEAR_BATCH_SHARE = 0.45
+WORTH_DOUBLING = 1.5
+"""A batch that typically takes at most this many times what half of it takes may have the larger share,
+one under way and one's own: smaller ones would answer fewer, and hardly sooner."""
+
 
 class Costs(Protocol):
     """What batches cost."""
@@ -143,7 +148,11 @@ class Admission:
         if self.costs.cost_s(n_rows) <= self.slo_s * FULL_BATCH_SHARE:
             return True
         # Slow at times, because the machine is busy, not because of its rows.
-        return self.costs.typical_s(n_rows) <= self.slo_s * CHEAP_BATCH_SHARE
+        typical_s = self.costs.typical_s(n_rows)
+        if typical_s <= self.slo_s * CHEAP_BATCH_SHARE:
+            return True
+        half_s = self.costs.typical_s((n_rows + 1) // 2)
+        return typical_s <= min(self.slo_s * DEAR_BATCH_SHARE, half_s * WORTH_DOUBLING)
 
     def refusal(
         self, n_rows: int, *, budget_s: float, small_rows: int, large_rows: int, rest_s: float
