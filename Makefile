@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-check chaos soak lock clean
+.PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-wires bench-overload \
+    bench-swap bench-check chaos soak lock clean
 
 help:  ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,6 +43,15 @@ bench-realtime: .venv/installed  ## The endpoint's lanes against Triton, MLServe
 
 bench-peers: .venv/installed  ## The same with every peer there is, BentoML and LitServe too
 	$(BIN)/python -m load_tests.peers
+
+bench-wires: .venv/installed  ## The same rows as JSON, binary tensors and Arrow, over HTTP
+	$(BIN)/python -m load_tests.wires
+
+bench-overload: .venv/installed  ## Twice the capacity for half a minute, and how soon it has recovered
+	$(BIN)/python -m load_tests.overload
+
+bench-swap: .venv/installed  ## What reloading a model costs those who ask meanwhile
+	$(BIN)/python -m load_tests.swap
 
 chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table
 	$(BIN)/python -m tests.engine.batch.kill_matrix

@@ -93,7 +93,8 @@ class Preparer:
         """
         self._check_matrix(values)
         if self._as_is and values.dtype == self.schema.dtype:
-            return np.require(values, requirements=["C", "A"]), {}
+            in_order = values.flags.c_contiguous and values.flags.aligned
+            return values if in_order else np.require(values, requirements=["C", "A"]), {}
         if self._as_is and values.dtype.kind == "f" and values.itemsize < self.schema.dtype.itemsize:
             return values.astype(self.schema.dtype, order="C"), {}  # exact
         if len(values) <= FEW_ROWS:

@@ -18,6 +18,9 @@ CERTAIN_SHARE = 0.9
 CHEAP_BATCH_SHARE = 0.05
 """A batch that typically takes this share of the promise is never made smaller."""
 
+RETRY_FALL = 0.99
+"""An estimate that lets nobody wait falls by this with each smaller batch: nothing else would correct it."""
+
 LAG_FALL = 0.98
 MOST_LAG_SHARE = 0.25
 """However late the event loop is, it takes at most this share of the promise off the deadlines."""
@@ -27,6 +30,11 @@ STEP = 1.02
 FULL_BATCH_SHARE = 1 / 3
 """A full batch takes at most this share of the promise: one under way, one ahead, one of one's own."""
 
+DEAR_BATCH_SHARE = 0.45
+WORTH_DOUBLING = 1.5
+"""A batch that typically takes at most this many times what half of it takes may have the larger share,
+one under way and one's own: smaller ones would answer fewer, and hardly sooner."""
+
 
 class Costs(Protocol):
     """What batches cost."""
@@ -34,7 +42,7 @@ class Costs(Protocol):
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch."""
 
-    def age(self, n_rows: int) -> None:
+    def age(self, n_rows: int, fall: float = FALL) -> None:
         """Trust a little less in what was learned of batches of about ``n_rows``."""
 
     def cost_s(self, n_rows: int) -> float:
@@ -63,12 +71,12 @@ class CostModel:
             self._high[bucket] = high * (RISE if cost_s > high else FALL)
             self._middle[bucket] = middle * (STEP if cost_s > middle else 1 / STEP)
 
-    def age(self, n_rows: int) -> None:
+    def age(self, n_rows: int, fall: float = FALL) -> None:
         """Let the estimate fall for a size that is not scored any more, so that it is tried again."""
         bucket = (n_rows - 1).bit_length()
         high = self._high[bucket]
         if high is not None:
-            self._high[bucket] = high * FALL
+            self._high[bucket] = high * fall
             self._middle[bucket] *= FALL
 
     def cost_s(self, n_rows: int) -> float:
@@ -119,9 +127,19 @@ class Admission:
         self.costs.observe(n_rows, cost_s)
         if self.max_rows < self.most_rows:
             self.costs.age(2 * self.max_rows)
+        two_fit_s = self.slo_s * CERTAIN_SHARE / 2
+        if self.full_s > two_fit_s >= self.costs.cost_s(n_rows):
+            self._retry(n_rows)
         self._n_seen += 1
         if self._n_seen < 64 or self._n_seen % 16 == 0:
             self.settle()
+
+    def _retry(self, n_rows: int) -> None:
+        """Two such batches fit the promise and two full ones are thought not to, so nobody may wait."""
+        rows = 2 * n_rows
+        while rows <= self.max_rows:
+            self.costs.age(rows, RETRY_FALL)
+            rows *= 2
 
     def observe_lag(self, lag_s: float) -> None:
         """Learn how long the scores of a batch waited for the event loop; forgets within some batches."""
@@ -143,7 +161,11 @@ class Admission:
         if self.costs.cost_s(n_rows) <= self.slo_s * FULL_BATCH_SHARE:
             return True
         # Slow at times, because the machine is busy, not because of its rows.
-        return self.costs.typical_s(n_rows) <= self.slo_s * CHEAP_BATCH_SHARE
+        typical_s = self.costs.typical_s(n_rows)
+        if typical_s <= self.slo_s * CHEAP_BATCH_SHARE:
+            return True
+        half_s = self.costs.typical_s((n_rows + 1) // 2)
+        return typical_s <= min(self.slo_s * DEAR_BATCH_SHARE, half_s * WORTH_DOUBLING)
 
     def refusal(
         self, n_rows: int, *, budget_s: float, small_rows: int, large_rows: int, rest_s: float

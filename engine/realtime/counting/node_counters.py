@@ -47,6 +47,7 @@ class NodeCounters:
 
     def totals(self) -> dict[str, list[int]]:
         """Cells of every model, added over the replicas of the node."""
+        self.settle()
         sums = [0] * (self._n_bytes // 8)
         for cells in self._all_cells():
             latest = {at: max(sums[at], cells[at]) for at in self._places(MOMENTS)}
@@ -58,8 +59,14 @@ class NodeCounters:
             for at, name in enumerate(self._models)
         }
 
+    def settle(self) -> None:
+        """Bring the cells up to date, for the other replicas; somebody does it every second."""
+        for counters in self.by_model.values():
+            counters.settle()
+
     def close(self) -> None:
         """Let go of the file; the last replica removes them all."""
+        self.settle()
         if self._file is None or self._directory is None:
             return
         with contextlib.suppress(FileNotFoundError), _locked(self._directory / _LOCK):

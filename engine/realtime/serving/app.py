@@ -136,6 +136,10 @@ class ScoringApp:
         """Serve another, warmed-up revision of a model from the next request on."""
         self._models[name].swap(scorer)
 
+    def settle_counts(self) -> None:
+        """Show the other replicas of the node what was counted here; once a second will do."""
+        self._counters.settle()
+
     async def close(self) -> None:
         """End the models' threads and give back the counters."""
         for model in self._models.values():

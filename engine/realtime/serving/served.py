@@ -99,14 +99,18 @@ class ServedModel:
         self.counters = counters
         self.batcher = Batcher(Admission(slo_s, max_batch_rows), counters)
 
-    def learn_costs(self, budget_s: float = 0.2) -> None:
-        """Time batches of one row, two, four and so on, so that admission knows what it promises."""
+    def learn_costs(self, budget_s: float = 1.0) -> None:
+        """Time batches of one row, two, four and so on, so that admission knows what it promises.
+
+        As far as a batch keeps the promise: a size that was never timed is not tried later either.
+        """
         scorer, schema = self.revision.scorer, self.revision.schema
         admission, ends_s = self.batcher.admission, time.perf_counter() + budget_s
-        rows = 1
-        while rows <= admission.most_rows and time.perf_counter() < ends_s:
+        rows, cost_s = 1, 0.0
+        while rows <= admission.most_rows and cost_s < self.slo_s and time.perf_counter() < ends_s:
             X = np.zeros((rows, len(schema.features)), schema.dtype)
-            admission.observe(rows, min(_timed(scorer, X) for _ in range(4)))
+            cost_s = min(_timed(scorer, X) for _ in range(4))
+            admission.observe(rows, cost_s)
             rows *= 2
         admission.settle()
         self.batcher.settle()

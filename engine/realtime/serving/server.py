@@ -144,3 +144,4 @@ class Server:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.sweep(loop.time())
+            self._app.settle_counts()

@@ -48,7 +48,7 @@ class Exact:
     def observe(self, n_rows: int, cost_s: float) -> None:
         pass
 
-    def age(self, n_rows: int) -> None:
+    def age(self, n_rows: int, fall: float = 1.0) -> None:
         pass
 
     def cost_s(self, n_rows: int) -> float:

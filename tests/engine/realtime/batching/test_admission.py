@@ -47,6 +47,46 @@ def test_under_overload_nine_tenths_of_capacity_are_answered_in_time(load: float
     assert len(outcome.answered_s) + len(outcome.refused) + len(outcome.expired) == len(arrivals)
 
 
+def dear_s(n_rows: int) -> float:
+    """10 ms and 0.36 ms a row: 32 rows take twice as long as one, and two fifths of the promise."""
+    return 0.010 + 0.00036 * n_rows
+
+
+DEAR_CAPACITY = 32 / dear_s(32)
+
+
+def learned_dear() -> Admission:
+    admission = Admission(SLO_S, 32)
+    for power in range(6):
+        admission.observe(1 << power, dear_s(1 << power))
+    return admission
+
+
+def test_a_model_of_which_two_batches_fit_the_promise_keeps_its_throughput() -> None:
+    arrivals = list(poisson(2 * DEAR_CAPACITY, 10.0))
+    outcome = simulate(arrivals, learned_dear(), dear_s)
+    assert outcome.in_time(arrivals) >= 0.9 * DEAR_CAPACITY * 10.0
+
+
+def test_a_busy_machine_does_not_make_batches_of_single_rows() -> None:
+    draw = random.Random(1)
+    arrivals = list(poisson(2 * DEAR_CAPACITY, 10.0))
+    outcome = simulate(arrivals, learned_dear(), lambda n: dear_s(n) * draw.choice([1, 1, 1, 1.3, 1.8]))
+    assert outcome.in_time(arrivals) >= 0.95 * len(outcome.answered_s)
+    assert outcome.in_time(arrivals) >= 0.4 * DEAR_CAPACITY * 10.0
+
+
+def test_an_estimate_so_high_that_nobody_may_wait_is_corrected_within_seconds() -> None:
+    admission = learned_dear()
+    for cost_s in [0.2] * 20 + [dear_s(8)] * 20:
+        admission.observe(8, cost_s)
+    arrivals = list(poisson(2 * DEAR_CAPACITY, 10.0))
+    outcome = simulate(arrivals, admission, dear_s)
+    in_the_second_half = [i for i in outcome.answered_s if arrivals[i].at_s > 5.0]
+    assert len(in_the_second_half) >= 0.8 * DEAR_CAPACITY * 5.0
+    assert outcome.late(arrivals) == []
+
+
 def test_costs_that_scatter_still_leave_ninety_nine_in_a_hundred_in_time() -> None:
     draw = random.Random(1)
 

@@ -1,12 +1,20 @@
 import itertools
 import multiprocessing
+import random
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from engine.realtime.counting.counters import CELLS_PER_MODEL, FAMILIES, SECONDS, ModelCounters, offset
+from engine.realtime.counting.counters import (
+    CELLS_PER_MODEL,
+    FAMILIES,
+    MOST_KEPT,
+    SECONDS,
+    ModelCounters,
+    offset,
+)
 from engine.realtime.counting.exposition import render
 from engine.realtime.counting.node_counters import NodeCounters, directory_of
 
@@ -33,6 +41,7 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     counters.batch_scored(3, 0.002)
     counters.request_shed("overloaded")
     counters.request_ended("json", 200)
+    counters.settle()
     found = values(render({"m": counters.cells.tolist()}, {"tandem_x": ("X.", 1.5)}))
     assert found['tandem_requests_total{model="m",door="json",status="200"}'] == 1
     assert found['tandem_rows_total{model="m"}'] == 3
@@ -47,6 +56,28 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     assert found['tandem_stage_seconds_bucket{model="m",stage="encode",le="+Inf"}'] == 1
     assert found['tandem_request_seconds_sum{model="m"}'] == pytest.approx(0.004)
     assert found["tandem_x"] == 1.5
+
+
+def test_times_kept_and_counted_together_are_each_in_their_bucket() -> None:
+    counters = ModelCounters()
+    draw = random.Random(0)
+    times = [
+        tuple(draw.choice((*SECONDS, 1e-7, 0.012, 99.0)) for _ in range(5)) for _ in range(3 * MOST_KEPT)
+    ]
+    for took in times:
+        counters.request_took(*took)
+    counters.settle()
+    counters.settle()
+    found = values(render({"m": counters.cells.tolist()}, {}))
+    for place, stage in enumerate(
+        ("", ',stage="decode"', ',stage="queue"', ',stage="score"', ',stage="encode"')
+    ):
+        name = "stage" if stage else "request"
+        of_stage = [took[place] for took in times]
+        assert found[f'tandem_{name}_seconds_sum{{model="m"{stage}}}'] == pytest.approx(sum(of_stage))
+        for bound in SECONDS:
+            bucket = f'tandem_{name}_seconds_bucket{{model="m"{stage},le="{bound:g}"}}'
+            assert found[bucket] == sum(one <= bound for one in of_stage)
 
 
 def test_every_family_is_rendered_with_its_help_and_type() -> None:

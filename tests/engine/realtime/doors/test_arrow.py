@@ -73,11 +73,19 @@ def test_what_is_no_stream_is_a_bad_request(lane: Lane, spoil: object) -> None:
     assert (reply.status, list(reply.json)) == (400, ["error"])
 
 
-def test_every_changed_byte_is_answered_and_the_engine_lives(lane: Lane) -> None:
-    body = stream(TABLE)
+@pytest.mark.parametrize("model", ["mixed", "numeric"])
+def test_every_changed_byte_is_answered_and_the_engine_lives(lane: Lane, model: str) -> None:
+    body = stream(TABLE if model == "mixed" else pa.table({f"f{place}": [1.0] for place in range(4)}))
     for at in range(0, len(body), 23):
         changed = body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
-        assert post(lane, changed).status in (200, 400, 413)
+        reply = lane.ask("POST", f"/v1/models/{model}/score", changed, {"Content-Type": STREAM})
+        assert reply.status in (200, 400, 413)
+
+
+def test_a_name_that_is_no_text_is_a_bad_request(lane: Lane) -> None:
+    body = stream(pa.table({f"f{place}": [1.0] for place in range(4)})).replace(b"f3", b"f\xff")
+    reply = lane.ask("POST", "/v1/models/numeric/score", body, {"Content-Type": STREAM})
+    assert (reply.status, "utf-8" in reply.json["error"]) == (400, True)
 
 
 def test_a_missing_column_is_named(lane: Lane) -> None:
