@@ -1,4 +1,4 @@
-"""A model's arrays as one argument: an array of addresses, because each argument costs a call 0.05 µs.
+"""A model's arrays as one argument, the address of their addresses: each array costs a call 0.05 µs.
 
 Whoever makes one keeps the arrays alive. They may as well lie in memory shared with other processes.
 """
@@ -25,6 +25,12 @@ def gather_parts(
 def addresses_of(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     """int64[n, 2]: the address of each array's first item, and how many items it has."""
     return np.array([(array.ctypes.data, array.size) for array in arrays], np.int64)
+
+
+@inlined
+def model_at(address: int, n_parts: int) -> NDArray[np.int64]:
+    """The array that ``addresses_of`` made and that lies at ``address``."""
+    return carray(pointer_at(address), (n_parts, 2), np.int64)
 
 
 @inlined

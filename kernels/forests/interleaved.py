@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kernels.compiler import inlined, kernel
+from kernels.compiler import entry, inlined, kernel
 from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, SET_RIGHT, Forest
-from kernels.parts import addresses_of, gather_parts, part
+from kernels.parts import addresses_of, gather_parts, model_at, part
 
 LANES = 256
 """Walks in turn."""
@@ -46,14 +46,15 @@ PARTS = (
 
 
 @kernel
-def score_rows(model: NDArray[np.int64], X: NDArray[Any], out: NDArray[Any]) -> None:
+def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the margins of ``X`` to ``out``.
 
     Args:
-        model: int64[14, 2], as PARTS says.
+        address: Of the model, int64[14, 2], as PARTS says.
         X: C-order float32 or float64[n, F]; NaN is missing.
         out: C-order [n, K] of the type of the sums.
     """
+    model = model_at(address, len(PARTS))
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, X.dtype)
     classes = part(model, CLASSES, np.uint16)
@@ -69,16 +70,17 @@ def score_rows(model: NDArray[np.int64], X: NDArray[Any], out: NDArray[Any]) -> 
 
 @kernel
 def score_columns(
-    model: NDArray[np.int64], addresses: NDArray[np.int64], example: NDArray[Any], out: NDArray[Any]
+    address: int, addresses: NDArray[np.int64], example: NDArray[Any], out: NDArray[Any]
 ) -> None:
     """Write the margins of the rows to ``out``.
 
     Args:
-        model: int64[14, 2], as PARTS says.
+        address: Of the model, int64[14, 2], as PARTS says.
         addresses: int64[F], of contiguous columns of n values.
         example: An array of the columns' type; its values do not matter.
         out: C-order [n, K] of the type of the sums.
     """
+    model = model_at(address, len(PARTS))
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, example.dtype)
     classes = part(model, CLASSES, np.uint16)
@@ -237,12 +239,16 @@ class Interleaved:
         self._arrays = gather_parts(PARTS, made, binning, ending)
         self._model = addresses_of(self._arrays)
         self._example = np.empty(1, dtype)
-        self.score_rows = functools.partial(score_rows, self._model)
+        self._address = self._model.ctypes.data
+        machine_code = entry(
+            score_rows, self._address, np.empty((1, 1), dtype), np.empty((1, 1), leaf_value.dtype)
+        )
+        self.score_rows = functools.partial(machine_code, self._address)
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` contiguous columns of ``n`` values."""
         addresses = np.array([column.ctypes.data for column in columns], np.int64)
-        score_columns(self._model, addresses, self._example, out)
+        score_columns(self._address, addresses, self._example, out)
 
 
 @kernel

@@ -4,7 +4,8 @@ Each emits *generic* LLVM vectors, never an instruction of one processor: LLVM t
 512 bits into one AVX-512 register, two of AVX2, or four of SSE or NEON. They check nothing: the
 caller guarantees that every index is in range.
 
-    array_at       memory at an address, seen as an array
+    pointer_at     an address as a pointer, to see the memory there as an array
+    stack_memory   memory that the function gives back when it returns
     rank16         how many of 16 sorted edges lie below a value
     exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
 """
@@ -20,6 +21,8 @@ VECTOR_BITS = 512
 """Width of the vectors emitted."""
 ROW_BYTES = 128
 """Bytes of one mask row, two vectors: 32 trees of up to 32 leaves, or 16 of up to 64."""
+STACK_BYTES = 8192
+"""What ``stack_memory`` gives: enough to score 64 rows of 50 columns, and far from a thread's stack."""
 _BYTE = ir.IntType(8)
 _INDEX = ir.IntType(64)
 
@@ -32,6 +35,21 @@ def pointer_at(typingctx: Any, address: Any) -> Any:
         return builder.inttoptr(arguments[0], _BYTE.as_pointer())
 
     return types.voidptr(types.intp), emit
+
+
+@intrinsic
+def stack_memory(typingctx: Any) -> Any:
+    """A pointer for ``numba.carray`` to STACK_BYTES of the calling kernel's stack, aligned to a mask row.
+
+    Only for a kernel's own body: in a function that is compiled into it, the memory ends with that one.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        memory = cgutils.alloca_once(builder, ir.ArrayType(_BYTE, STACK_BYTES))
+        memory.align = ROW_BYTES
+        return builder.bitcast(memory, _BYTE.as_pointer())
+
+    return types.voidptr(), emit
 
 
 @intrinsic

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.forests.binning import Unsuited
-from kernels.forests.interval_masks import CHUNK_BINS, CHUNK_ROWS, IntervalMasks
+from kernels.forests.binning import Binning, Unsuited
+from kernels.forests.interval_masks import CHUNK_BINS, CHUNK_ROWS, LEAF_BYTES, IntervalMasks
+from kernels.forests.simd import STACK_BYTES
 from kernels.forests.traversal import Traversal
 from tests.kernels.drawn_forests import (
     Shape,
@@ -101,6 +102,31 @@ def test_wide_rows_are_scored_in_shorter_chunks_with_the_same_bits():
 
     assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
     assert bits(scored_by_columns(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+@pytest.mark.parametrize("n_rows", [1, 7])
+@pytest.mark.parametrize("n_features", [500, 1500])
+def test_few_wide_rows_are_exact_whether_or_not_their_bins_fit_the_stack(n_features, n_rows):
+    random = np.random.default_rng(n_rows)
+    forest = random_forest(Shape(n_trees=300, max_leaves=32, n_features=n_features), random)
+    X = random_rows(forest, n_rows, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+    n_columns = len(Binning.of(forest, np.float32).columns)
+    one_row_fits = LEAF_BYTES + 6 * n_columns <= STACK_BYTES
+    assert one_row_fits == (n_features == 500)
+
+    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+def test_rows_that_may_not_be_written_have_the_same_bits():
+    random = np.random.default_rng(6)
+    forest = random_forest(Shape(n_trees=40, max_leaves=32), random)
+    X = random_rows(forest, 9, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+    expected = bits(scored(kernel, forest, X))
+    X.flags.writeable = False
+
+    assert bits(scored(kernel, forest, X)) == expected
 
 
 def test_a_tree_of_more_than_64_leaves_is_declined():
