@@ -214,28 +214,18 @@ class Interleaved:
     """Scores any forest of up to 2**30 nodes and 65,536 faces; raises Unsuited for larger ones.
 
     Attributes:
+        arrays: Its tables, as PARTS says; made from the forest unless given.
         score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
     """
 
     name = "interleaved traversal"
+    part_names = PARTS
 
-    def __init__(self, forest: Forest, dtype: DTypeLike) -> None:
-        binning = Binning.of(forest, dtype)
-        faces, sets, node_face = _faces(forest, binning)
-        place = lay_out(forest.tree_start, forest.feature, forest.left, forest.right)
-        ending = Ending.of(forest)
-        leaf_value = np.zeros(forest.leaf_value.shape, sum_dtype(forest))
-        leaf_value[place] = forest.leaf_value
-        made = {
-            "faces": faces,
-            "sets": sets,
-            "nodes": _nodes(forest, binning, node_face, place),
-            "roots": forest.tree_start[:-1].astype(np.uint32),
-            "tree_output": forest.tree_output.astype(np.int32),
-            "leaf_value": leaf_value,
-        }
-        self._arrays = gather_parts(PARTS, made, binning, ending)
-        self._model = addresses_of(self._arrays)
+    def __init__(
+        self, forest: Forest, dtype: DTypeLike, arrays: Sequence[NDArray[Any]] | None = None
+    ) -> None:
+        self.arrays = _tabulated(forest, dtype) if arrays is None else arrays
+        self._model = addresses_of(self.arrays)
         self._example = np.empty(1, dtype)
         self.score_rows = functools.partial(score_rows, self._model)
 
@@ -243,6 +233,23 @@ class Interleaved:
         """The same for ``F`` contiguous columns of ``n`` values."""
         addresses = np.array([column.ctypes.data for column in columns], np.int64)
         score_columns(self._model, addresses, self._example, out)
+
+
+def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
+    binning = Binning.of(forest, dtype)
+    faces, sets, node_face = _faces(forest, binning)
+    place = lay_out(forest.tree_start, forest.feature, forest.left, forest.right)
+    leaf_value = np.zeros(forest.leaf_value.shape, sum_dtype(forest))
+    leaf_value[place] = forest.leaf_value
+    made = {
+        "faces": faces,
+        "sets": sets,
+        "nodes": _nodes(forest, binning, node_face, place),
+        "roots": forest.tree_start[:-1].astype(np.uint32),
+        "tree_output": forest.tree_output.astype(np.int32),
+        "leaf_value": leaf_value,
+    }
+    return gather_parts(PARTS, made, binning, Ending.of(forest))
 
 
 @kernel
