@@ -19,7 +19,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels.array_file import map_arrays, write_arrays
 from kernels.compiler import sources_digest
-from kernels.forests import choice
 from kernels.forests.choice import BATCH_ROWS, Choice, choose
 from kernels.forests.forest import Forest
 from kernels.forests.interleaved import Interleaved
@@ -47,11 +46,13 @@ def kept_choice(forest: Forest, dtype: DTypeLike, forest_digest: str, folder: Pa
         chosen = choose(forest, dtype)
         if not all(kernel.name in KINDS for kernel in chosen.by_rows.values()):
             return chosen
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_arrays(path, key, _arrays_of(chosen))
-            _forget_the_oldest(folder)
-        arrays = map_arrays(path, key)
+        arrays = map_arrays(path, key)  # another process may have been faster
+        if arrays is None:
+            with contextlib.suppress(OSError):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_arrays(path, key, _arrays_of(chosen))
+                _forget_the_oldest(folder)
+            arrays = map_arrays(path, key)
         if arrays is None:
             return chosen
     return _choice_of(arrays, forest, dtype)
@@ -60,8 +61,9 @@ def kept_choice(forest: Forest, dtype: DTypeLike, forest_digest: str, folder: Pa
 def choice_key(dtype: DTypeLike, forest_digest: str) -> str:
     """Everything that a kept choice depends on."""
     processor = config.CPU_NAME or binding.get_host_cpu_name()
-    source = sources_digest(str(Path(choice.__file__)))
-    return " ".join((forest_digest, np.dtype(dtype).str, source, platform.machine(), processor))
+    return " ".join(
+        (forest_digest, np.dtype(dtype).str, sources_digest(__file__), platform.machine(), processor)
+    )
 
 
 def _arrays_of(chosen: Choice) -> dict[str, NDArray[Any]]:
@@ -85,7 +87,7 @@ def _choice_of(arrays: Mapping[str, NDArray[Any]], forest: Forest, dtype: DTypeL
 
 
 def _forget_the_oldest(folder: Path) -> None:
-    files = sorted(folder.glob("*.tables"), key=lambda path: path.stat().st_mtime, reverse=True)
+    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     n_bytes = 0
     for path in files:
         n_bytes += path.stat().st_size
