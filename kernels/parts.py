@@ -1,9 +1,10 @@
 """A model's arrays as one argument, the address of their addresses: each array costs a call 0.05 µs.
 
-Whoever makes one keeps the arrays alive. They may as well lie in memory shared with other processes.
+The arrays may as well lie in memory shared with other processes.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,19 @@ def gather_parts(
 def addresses_of(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     """int64[n, 2]: the address of each array's first item, and how many items it has."""
     return np.array([(array.ctypes.data, array.size) for array in arrays], np.int64)
+
+
+def over_arrays(
+    machine_code: Callable[..., None], model: NDArray[np.int64], arrays: Sequence[NDArray[Any]]
+) -> Callable[..., None]:
+    """``machine_code`` with the address of ``model`` as its first argument.
+
+    A partial and not a method: a call of one row takes 1 µs, and a method 0.07 of them. It keeps alive what
+    it reads, for who holds the call but not its kernel.
+    """
+    call = functools.partial(machine_code, model.ctypes.data)
+    call.__dict__["reads"] = model, arrays
+    return call
 
 
 @inlined

@@ -1,5 +1,6 @@
 """Fixtures that more than one folder uses."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from engine import ray_compat
 # Some test modules import Ray at their top; its flags must be there first, and every test run
 # has HAProxy's files and ports to itself.
 ray_compat.prepare()
+
+# Tests keep no tables in the user's cache, but for those that try just that.
+os.environ["TANDEM_CACHE_DIR"] = ""
 
 
 @pytest.fixture(scope="session")

@@ -75,3 +75,17 @@ def to_single(value: float) -> float:
 def bits(values: object) -> list[int]:
     """The float64 bit patterns, for comparisons that tell 0.0 from -0.0."""
     return np.asarray(values, np.float64).view(np.uint64).ravel().tolist()
+
+
+def bin_of(edges: Sequence[float], x: float) -> int:
+    """How many edges lie below ``x``; a bin more than there can be if it is missing."""
+    return len(edges) + 1 if math.isnan(x) else sum(edge < x for edge in edges)
+
+
+def bin_counts(edges: Sequence[float], values: Sequence[float], stride: int) -> list[int]:
+    """How many of every ``stride``-th value are in each bin; the last one is missing values."""
+    counts = [0] * (len(edges) + 2)
+    for place, x in enumerate(values):
+        if place % stride == 0:
+            counts[bin_of(edges, float(x))] += 1
+    return counts

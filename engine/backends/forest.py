@@ -1,12 +1,16 @@
 """Tree ensembles on the forest kernels."""
 
+import hashlib
+
 import numpy as np
 
+from engine.backends.cache_folder import cache_folder
 from engine.backends.device import Device, on_device
 from engine.bundle import Bundle
 from engine.errors import InvalidBundle
-from kernels.forests.choice import choose
+from kernels.forests.choice import Choice, choose
 from kernels.forests.forest import Forest
+from kernels.forests.kept_choice import kept_choice
 from kernels.forests.soundness import fault
 from kernels.gpu.crossover import Kernel
 
@@ -16,11 +20,11 @@ FILE = "forest.npz"
 class ForestBackend:
     """A forest and the kernel chosen for it on a device."""
 
-    def __init__(self, forest: Forest, dtype: np.dtype, device: Device = "cpu") -> None:
+    def __init__(self, forest: Forest, kernel: Choice, dtype: np.dtype, device: Device = "cpu") -> None:
         self.n_outputs = forest.n_outputs
         self.margin_dtype = np.dtype(np.float32 if forest.single else np.float64)
         self._kernel = on_device(
-            choose(forest, dtype),
+            kernel,
             lambda: _twin(forest),
             device,
             n_features=forest.n_features,
@@ -52,7 +56,12 @@ def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
             f"expected {n_features} columns by the schema of bundle {bundle.label},"
             f" its forest has {forest.n_features}"
         )
-    return ForestBackend(forest, bundle.manifest.schema.dtype, device)
+    dtype = bundle.manifest.schema.dtype
+    folder = cache_folder()
+    if folder is None:
+        return ForestBackend(forest, choose(forest, dtype), dtype, device)
+    file_digest = hashlib.sha256(bundle.files[FILE]).hexdigest()
+    return ForestBackend(forest, kept_choice(forest, dtype, file_digest, folder / "tables"), dtype, device)
 
 
 def _twin(forest: Forest) -> Kernel:

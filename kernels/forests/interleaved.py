@@ -10,7 +10,6 @@ all others, the same with them before all others (a node that sends them left), 
 categories, 1 for bins that go right and 0 for bins that go left.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from kernels.compiler import entry, inlined, kernel
 from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, SET_RIGHT, Forest
-from kernels.parts import addresses_of, gather_parts, model_at, part
+from kernels.parts import addresses_of, gather_parts, model_at, over_arrays, part
 
 LANES = 256
 """Walks in turn."""
@@ -216,39 +215,46 @@ class Interleaved:
     """Scores any forest of up to 2**30 nodes and 65,536 faces; raises Unsuited for larger ones.
 
     Attributes:
+        arrays: Its tables, as PARTS says; made from the forest unless given.
         score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
     """
 
     name = "interleaved traversal"
+    part_names = PARTS
 
-    def __init__(self, forest: Forest, dtype: DTypeLike) -> None:
-        binning = Binning.of(forest, dtype)
-        faces, sets, node_face = _faces(forest, binning)
-        place = lay_out(forest.tree_start, forest.feature, forest.left, forest.right)
-        ending = Ending.of(forest)
-        leaf_value = np.zeros(forest.leaf_value.shape, sum_dtype(forest))
-        leaf_value[place] = forest.leaf_value
-        made = {
-            "faces": faces,
-            "sets": sets,
-            "nodes": _nodes(forest, binning, node_face, place),
-            "roots": forest.tree_start[:-1].astype(np.uint32),
-            "tree_output": forest.tree_output.astype(np.int32),
-            "leaf_value": leaf_value,
-        }
-        self._arrays = gather_parts(PARTS, made, binning, ending)
-        self._model = addresses_of(self._arrays)
+    def __init__(
+        self, forest: Forest, dtype: DTypeLike, arrays: Sequence[NDArray[Any]] | None = None
+    ) -> None:
+        self.arrays = _tabulated(forest, dtype) if arrays is None else arrays
+        self._model = addresses_of(self.arrays)
         self._example = np.empty(1, dtype)
         self._address = self._model.ctypes.data
         machine_code = entry(
-            score_rows, self._address, np.empty((1, 1), dtype), np.empty((1, 1), leaf_value.dtype)
+            score_rows, self._address, np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
         )
-        self.score_rows = functools.partial(machine_code, self._address)
+        self.score_rows = over_arrays(machine_code, self._model, self.arrays)
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` contiguous columns of ``n`` values."""
         addresses = np.array([column.ctypes.data for column in columns], np.int64)
         score_columns(self._address, addresses, self._example, out)
+
+
+def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
+    binning = Binning.of(forest, dtype)
+    faces, sets, node_face = _faces(forest, binning)
+    place = lay_out(forest.tree_start, forest.feature, forest.left, forest.right)
+    leaf_value = np.zeros(forest.leaf_value.shape, sum_dtype(forest))
+    leaf_value[place] = forest.leaf_value
+    made = {
+        "faces": faces,
+        "sets": sets,
+        "nodes": _nodes(forest, binning, node_face, place),
+        "roots": forest.tree_start[:-1].astype(np.uint32),
+        "tree_output": forest.tree_output.astype(np.int32),
+        "leaf_value": leaf_value,
+    }
+    return gather_parts(PARTS, made, binning, Ending.of(forest))
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""A forest bundle that does not fit its schema is refused when it is loaded, not when it is scored."""
+"""A forest bundle that does not fit its schema is refused when loaded; its tables are kept."""
 
 import numpy as np
 import pytest
@@ -22,6 +22,30 @@ def test_a_backend_says_what_its_forest_answers() -> None:
     backend = load(bundle(2, FOREST.arrays()))
     assert backend.n_outputs == 3
     assert backend.margin_dtype == np.float32
+
+
+def test_its_tables_are_kept_where_the_variable_says(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TANDEM_CACHE_DIR", str(tmp_path))
+    kernels = {load(bundle(2, FOREST.arrays())).name for _ in range(2)}
+
+    assert len(kernels) == 1
+    assert len(list(tmp_path.glob("tables/*.tables"))) == 1
+
+
+def test_nothing_is_kept_if_the_variable_is_empty(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TANDEM_CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load(bundle(2, FOREST.arrays()))
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_are_kept_in_the_users_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("TANDEM_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load(bundle(2, FOREST.arrays()))
+
+    assert len(list(tmp_path.glob("tandem/tables/*.tables"))) == 1
 
 
 def test_a_forest_of_other_columns_than_the_schemas_is_refused() -> None:
