@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-check chaos soak lock clean
+.PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-capacity bench-check chaos soak lock clean
 
 help:  ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,10 +38,13 @@ bench-batch: .venv/installed  ## Scoring of Parquet against stock Ray Data and h
 
 bench-realtime: .venv/installed  ## The endpoint's lanes against Triton, MLServer and Ray Serve
 	$(BIN)/python -m load_tests.peers --only tandem tandem-ingress tandem-local triton mlserver ray-serve \
-	    ray-serve-haproxy
+	    ray-serve-haproxy tandem-grpc tandem-local-grpc triton-grpc mlserver-grpc
 
 bench-peers: .venv/installed  ## The same with every peer there is, BentoML and LitServe too
 	$(BIN)/python -m load_tests.peers
+
+bench-capacity: .venv/installed  ## Does the search for the capacity repeat, and did the simulation know it?
+	$(BIN)/python -m load_tests.capacity
 
 chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table
 	$(BIN)/python -m tests.engine.batch.kill_matrix

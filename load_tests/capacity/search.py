@@ -151,11 +151,12 @@ class _Search:
         every turn, and the estimate is the geometric mean of the rates tried at the smallest. One
         spoiled run moves it by a step's share, not by half of what is left to search.
         """
-        rate, step, held = guess, FIRST_STEP, None
+        rate, step = guess, FIRST_STEP
+        outcomes: list[bool] = []
         visited: list[float] = []
         while len(visited) < N_STAIRS and rate > guess / MAX_FALL:
-            before, held = held, self._holds(rate)
-            if before is not None and before != held:
+            outcomes.append(held := self._holds(rate))
+            if outcomes[-2:] in ([True, False], [False, True]):
                 step = max(SMALLEST_STEP, math.sqrt(step))
             if step == SMALLEST_STEP:
                 visited.append(rate)
