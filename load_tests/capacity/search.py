@@ -25,8 +25,9 @@ N_STAIRS = 12
 MARGIN = 0.98
 """Half a step: where runs hold just so, the rate confirmed lies on the side that holds."""
 N_REPEATS = 5
+MAX_STAIRCASES = 3
 STEP_DOWN = 0.97
-"""Where the repeats fail, the rate is lowered by this, then by its square, and so on."""
+"""Where the repeats fail in the end, the rate is lowered by this, then by its square, and so on."""
 MAX_STEPS_DOWN = 10
 MAX_FALL = 32
 """The search gives up below the first guess divided by this."""
@@ -123,7 +124,7 @@ def find_max(promise: Promise, run: RunRate, *, first_guess: float) -> Capacity:
         first_guess: A rate in the right order of magnitude, such as a closed loop's throughput.
     """
     search = _Search(promise, run)
-    rate = search.confirmed(search.staircase(first_guess) * MARGIN)
+    rate = search.confirmed(first_guess)
     kept = [trial for trial in search.confirming if keeps(promise, trial)] if rate else []
     curve = tuple(run(rate * share, True) for share in CURVE) if rate else ()
     return Capacity(promise, rate, len(kept), N_REPEATS, _spread(kept), tuple(search.trials), curve)
@@ -163,11 +164,22 @@ class _Search:
             rate *= step if held else 1 / step
         return statistics.geometric_mean(visited) if len(visited) == N_STAIRS else 0.0
 
-    def confirmed(self, rate: float) -> float:
-        """The rate, lowered until most of its repeats hold; 0 where that never happens."""
-        for step in range(MAX_STEPS_DOWN + 1):
+    def confirmed(self, guess: float) -> float:
+        """A rate most of whose repeats hold; 0 where there is none.
+
+        Where they do not, another staircase is climbed and the median of all estimates tried; only
+        when that fails as well is the rate lowered until its repeats hold.
+        """
+        estimates: list[float] = []
+        while len(estimates) < MAX_STAIRCASES:
+            estimates.append(self.staircase(guess))
+            rate = MARGIN * statistics.median(estimates)
+            if not rate or self._repeats_hold(rate):
+                return rate
+            guess = rate
+        for step in range(1, MAX_STEPS_DOWN + 1):
             rate *= STEP_DOWN**step
-            if rate and self._repeats_hold(rate):
+            if self._repeats_hold(rate):
                 return rate
         return 0.0
 
