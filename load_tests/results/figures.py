@@ -130,9 +130,10 @@ def memory_over_time(result: LoadResult) -> Markup:
 
     def plot(axes: Axes) -> None:
         times = [moment.at_s for moment in result.machine]
-        axes.plot(times, [(moment.engine_bytes or 0) / 2**20 for moment in result.machine], color=ACCENT)
+        sizes = [(moment.engine_bytes or 0) / 2**20 for moment in result.machine]
+        axes.plot(times, sizes, color=ACCENT)
         axes.set(xlabel="seconds", ylabel="resident memory, MiB")
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.1 * max(sizes, default=0.0) or 1.0)  # a flat line would lie on the frame
 
     return draw("memory", "Resident memory of the engine", plot)
 

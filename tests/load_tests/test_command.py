@@ -36,7 +36,7 @@ def test_an_unreachable_engine_is_said(serving: Any, sample: Path) -> None:
 
 
 def test_a_grpc_port_where_nobody_listens_is_said_before_any_load(serving: Any, sample: Path) -> None:
-    with pytest.raises(Failed, match="expected gRPC at .*Connection refused; give --grpc-port"):
+    with pytest.raises(Failed, match=r"expected gRPC at .*Connection refused; give --grpc-port"):
         plan_load(serving(answer_at_once).url, Wishes(sample=str(sample), wire="grpc", grpc_port=1))
 
 
