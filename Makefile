@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-wires bench-overload \
-    bench-swap bench-check chaos soak lock clean
+    bench-swap bench-capacity bench-check chaos soak lock clean
 
 help:  ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ bench-batch: .venv/installed  ## Scoring of Parquet against stock Ray Data and h
 
 bench-realtime: .venv/installed  ## The endpoint's lanes against Triton, MLServer and Ray Serve
 	$(BIN)/python -m load_tests.peers --only tandem tandem-ingress tandem-local triton mlserver ray-serve \
-	    ray-serve-haproxy
+	    ray-serve-haproxy tandem-grpc tandem-local-grpc triton-grpc mlserver-grpc
 
 bench-peers: .venv/installed  ## The same with every peer there is, BentoML and LitServe too
 	$(BIN)/python -m load_tests.peers
@@ -52,6 +52,9 @@ bench-overload: .venv/installed  ## Twice the capacity for half a minute, and ho
 
 bench-swap: .venv/installed  ## What reloading a model costs those who ask meanwhile
 	$(BIN)/python -m load_tests.swap
+
+bench-capacity: .venv/installed  ## Does the search for the capacity repeat, and did the simulation know it?
+	$(BIN)/python -m load_tests.capacity
 
 chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table
 	$(BIN)/python -m tests.engine.batch.kill_matrix

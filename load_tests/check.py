@@ -147,6 +147,11 @@ def print_findings(findings: Iterable[Finding]) -> None:
 
 
 def _name_the_machines(then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if then.get("Processor") != now.get("Processor"):
+        print(
+            "the baseline is another machine's: ratios move with the processor as much as with the code; "
+            "judge by a baseline of this machine (--update at the commit to compare with)"
+        )
     for what in sorted(set(then) | set(now)):
         if then.get(what) != now.get(what):
             print(f"{what}: {then.get(what, 'none')} in the baseline, {now.get(what, 'none')} here")

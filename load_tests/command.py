@@ -57,6 +57,9 @@ def plan_load(place: str, wishes: Wishes) -> tuple[Load, str]:
         raise InvalidConfig("expected --generator locust for --wire grpc; the fast one speaks HTTP/1.1 only")
     model = wishes.model or target.only_model()
     read_sample(sample, target.features(model), max_rows=1)
+    grpc_port = wishes.grpc_port or target.port + 1
+    if wishes.wire == "grpc":
+        target.check_grpc(grpc_port)
     return Load(
         url=target.url,
         model=model,
@@ -69,7 +72,7 @@ def plan_load(place: str, wishes: Wishes) -> tuple[Load, str]:
         shape=cast("Shape", wishes.shape),
         processes=wishes.processes or defaults.processes,
         deadline_s=parse_duration(wishes.deadline) if wishes.deadline else None,
-        grpc_port=wishes.grpc_port or target.port + 1,
+        grpc_port=grpc_port,
     ), sample
 
 

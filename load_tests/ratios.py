@@ -121,6 +121,8 @@ def peer_ratios(content: bytes) -> Pairs:
     for ours, other in ((a, b) for a in servers for b in servers):
         if not ours.startswith("tandem") or other.startswith("tandem"):
             continue
+        if ours.endswith("-grpc") != other.endswith("-grpc"):
+            continue
         for mine, theirs in zip(servers[ours], servers[other], strict=True):
             clients = f"{mine['connections']:.0f} clients"
             pairs[f"endpoint: {ours} / {other}, requests/s of {clients}"] = [mine["qps"] / theirs["qps"]]

@@ -232,6 +232,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 @events.init.add_listener
 def start_watching(environment: Environment, **_: Any) -> None:
     """Collect what workers saw, watch this process, show progress."""
+    # Ctrl-C ends the main greenlet wherever it strikes; it is no error of the one that it struck.
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     if not isinstance(environment.runner, WorkerRunner) and sys.stderr.isatty():
         gevent.spawn(_show_progress)
     gevent.spawn(_watch_generator)

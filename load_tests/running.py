@@ -59,7 +59,8 @@ def find_capacity(load: Load, sample: str, promise: Promise, tell: Callable[[Tri
     check_answered(summarise(load, seen))
     rate = seen.latencies().n / GUESS_S
     found = find_max(promise, _rate_runner(load, payloads, promise, tell), first_guess=rate)
-    costs = costs_of(narrow, wide, replicas=replicas) if narrow and wide else None
+    waiting_rows = GUESS_CONNECTIONS * load.rows_per_request
+    costs = costs_of(narrow, wide, replicas=replicas, waiting_rows=waiting_rows) if narrow and wide else None
     return _with_prediction(msgspec.structs.replace(found, replicas=replicas), costs, load, rate)
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -49,6 +50,17 @@ class Target:
                 f"expected --model with one of {', '.join(names) or '(none)'} - at {self.url}"
             )
         return names[0]
+
+    def check_grpc(self, port: int) -> None:
+        """Raise ``Failed`` where nobody listens at the gRPC port."""
+        try:
+            socket.create_connection((self.host, port), TIMEOUT_S).close()
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise Failed(
+                f"expected gRPC at {self.host}:{port}, got no answer: {why}; "
+                "give --grpc-port, and serve with serve.grpc_port"
+            ) from error
 
     def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, object]:
         """Status and decoded JSON (or text) of one request; raises ``Failed`` where none answers."""

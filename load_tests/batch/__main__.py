@@ -29,7 +29,13 @@ OUTPUTS = CACHE / f"outputs-{os.getpid()}"
 CLOSE = 1e-5
 """Contenders score in float32; they agree to this."""
 SAMPLE_S = 0.05
-COLD = {"ours-local-cold", "two-processes-onnx", "read-and-write"}
+COLD = {
+    "ours-local-cold",
+    "two-processes-onnx",
+    "two-processes-lightgbm",
+    "polars-streaming",
+    "read-and-write",
+}
 """Ways whose whole process counts, from its start to its end."""
 
 

@@ -2,7 +2,8 @@
 
 In the manner of MLPerf Inference's Server scenario (Reddi et al., 2020): arrivals are Poisson, a
 rate holds when enough requests are within the limit with confidence, runs are repeated, and a run
-ends early once too many requests were late for it to hold. The search itself knows no engine; it
+ends early once too many requests were late for it to hold. The search is the up-and-down staircase
+of psychophysics (Levitt, 1971), which one disturbed run cannot lead astray. It knows no engine; it
 is given a function that runs one rate.
 """
 
@@ -16,13 +17,18 @@ from load_tests.results.slo import Promise
 
 CONFIDENCE_Z = 1.645
 """Standard normal quantile of one-sided 95 % confidence."""
-PRECISION = 0.03
-"""The search ends when the interval is this share of its upper end."""
+FIRST_STEP = 1.5
+SMALLEST_STEP = 1.04
+"""Factors by which the staircase moves."""
+N_STAIRS = 12
+"""Runs at the smallest step, whose mean is the estimate."""
+MARGIN = 0.98
+"""Half a step: where runs hold just so, the rate confirmed lies on the side that holds."""
 N_REPEATS = 5
+MAX_STAIRCASES = 3
 STEP_DOWN = 0.97
-"""Where the repeats fail, the rate is lowered by this, then by its square, and so on."""
+"""Where the repeats fail in the end, the rate is lowered by this, then by its square, and so on."""
 MAX_STEPS_DOWN = 10
-STEP_UP = 1.05
 MAX_FALL = 32
 """The search gives up below the first guess divided by this."""
 CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
@@ -118,7 +124,7 @@ def find_max(promise: Promise, run: RunRate, *, first_guess: float) -> Capacity:
         first_guess: A rate in the right order of magnitude, such as a closed loop's throughput.
     """
     search = _Search(promise, run)
-    rate = search.raised(search.confirmed(search.halved(first_guess)))
+    rate = search.confirmed(first_guess)
     kept = [trial for trial in search.confirming if keeps(promise, trial)] if rate else []
     curve = tuple(run(rate * share, True) for share in CURVE) if rate else ()
     return Capacity(promise, rate, len(kept), N_REPEATS, _spread(kept), tuple(search.trials), curve)
@@ -139,34 +145,43 @@ class _Search:
         self.trials: list[Trial] = []
         self.confirming: list[Trial] = []
 
-    def halved(self, guess: float) -> float:
-        """The largest rate that held while the interval around it was halved; 0 where none did."""
-        low, high = 0.0, guess
-        while low == 0.0 and high > guess / MAX_FALL:
-            if self._mostly_holds(high):
-                low, high = high, 2 * high
-                while self._mostly_holds(high):
-                    low, high = high, 2 * high
-            else:
-                low, high = (high / 2, high) if self._mostly_holds(high / 2) else (0.0, high / 2)
-        while low and high - low > PRECISION * high:
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._mostly_holds(middle) else (low, middle)
-        return low
+    def staircase(self, guess: float) -> float:
+        """The rate that holds every other time; 0 where none did.
 
-    def confirmed(self, rate: float) -> float:
-        """The rate, lowered until most of its repeats hold; 0 where that never happens."""
-        for step in range(MAX_STEPS_DOWN + 1):
+        Each run that holds raises the rate by a step, each other lowers it; the step shrinks at
+        every turn, and the estimate is the geometric mean of the rates tried at the smallest. One
+        spoiled run moves it by a step's share, not by half of what is left to search.
+        """
+        rate, step = guess, FIRST_STEP
+        outcomes: list[bool] = []
+        visited: list[float] = []
+        while len(visited) < N_STAIRS and rate > guess / MAX_FALL:
+            outcomes.append(held := self._holds(rate))
+            if outcomes[-2:] in ([True, False], [False, True]):
+                step = max(SMALLEST_STEP, math.sqrt(step))
+            if step == SMALLEST_STEP:
+                visited.append(rate)
+            rate *= step if held else 1 / step
+        return statistics.geometric_mean(visited) if len(visited) == N_STAIRS else 0.0
+
+    def confirmed(self, guess: float) -> float:
+        """A rate most of whose repeats hold; 0 where there is none.
+
+        Where they do not, another staircase is climbed and the median of all estimates tried; only
+        when that fails as well is the rate lowered until its repeats hold.
+        """
+        estimates: list[float] = []
+        while len(estimates) < MAX_STAIRCASES:
+            estimates.append(self.staircase(guess))
+            rate = MARGIN * statistics.median(estimates)
+            if not rate or self._repeats_hold(rate):
+                return rate
+            guess = rate
+        for step in range(1, MAX_STEPS_DOWN + 1):
             rate *= STEP_DOWN**step
-            if rate and self._repeats_hold(rate):
+            if self._repeats_hold(rate):
                 return rate
         return 0.0
-
-    def raised(self, rate: float) -> float:
-        """The rate, raised while repeats still hold: a disturbance may have ended the halving too low."""
-        while rate and self._repeats_hold(rate * STEP_UP):
-            rate *= STEP_UP
-        return rate
 
     def _repeats_hold(self, rate: float) -> bool:
         repeats = [self._run(rate, False) for _ in range(N_REPEATS)]
@@ -175,11 +190,6 @@ class _Search:
         if holds:
             self.confirming = repeats
         return holds
-
-    def _mostly_holds(self, rate: float) -> bool:
-        """Whether two of at most three runs hold: one may be spoiled by the machine."""
-        first, second = self._holds(rate), self._holds(rate)
-        return (first and second) or (first != second and self._holds(rate))
 
     def _holds(self, rate: float) -> bool:
         self.trials.append(self._run(rate, False))

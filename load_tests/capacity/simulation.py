@@ -17,6 +17,8 @@ from load_tests.shapes import poisson_arrivals
 
 SIMULATED_S = 4.0
 SEED = 7
+FULL_SHARE = 0.33
+"""A replica without a cap takes half of a closed loop's rows, or all, into a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,12 @@ def busy_between(before: Series, after: Series, model: str, *, requests: int, se
     )
 
 
-def costs_of(narrow: Busy, wide: Busy, *, replicas: int = 1) -> Costs | None:
+def costs_of(narrow: Busy, wide: Busy, *, replicas: int = 1, waiting_rows: float = 0.0) -> Costs | None:
     """The costs behind two closed loops; ``None`` where the engine did not count batches.
 
     Two batch sizes give a line, its offset and slope; what the wide loop's throughput leaves is
-    the request's own cost, because there the engine was never idle.
+    the request's own cost, because there the engine was never idle. Batches far smaller than the
+    rows that the wide loop kept waiting at each replica are as large as the engine makes them.
     """
     if min(narrow.batches, wide.batches, wide.requests) <= 0:
         return None
@@ -87,18 +90,32 @@ def costs_of(narrow: Busy, wide: Busy, *, replicas: int = 1) -> Costs | None:
     batch_s = max(0.0, low_s - row_s * small)
     loop_s = replicas * wide.seconds / wide.requests
     request_s = max(loop_s - replicas * wide.batch_seconds / wide.requests, 0.0)
+    if large < FULL_SHARE * waiting_rows:
+        return Costs(request_s, batch_s, row_s, max(1, round(large)), replicas)
     return Costs(request_s, batch_s, row_s, replicas=replicas)
 
 
 def simulate(
-    costs: Costs, arrivals: NDArray[np.float64], *, rows_per_request: int = 1
+    costs: Costs,
+    arrivals: NDArray[np.float64],
+    *,
+    rows_per_request: int = 1,
+    deadline_s: float = np.inf,
 ) -> NDArray[np.float64]:
-    """Latency in seconds of each arrival at one replica."""
+    """Latency in seconds of each arrival at one replica; infinite where it waited past its deadline.
+
+    As the engine does, a request that has waited too long is refused and costs nothing.
+    """
     latencies = np.empty_like(arrivals)
     at_most = max(1, costs.max_batch_rows // rows_per_request)
     free_at, first = 0.0, 0
     while first < len(arrivals):
         start = max(free_at, arrivals[first])
+        alive = int(np.searchsorted(arrivals, start - deadline_s))
+        if alive > first:
+            latencies[first:alive] = np.inf
+            first = alive
+            continue
         end = min(int(np.searchsorted(arrivals, start, "right")), first + at_most)
         n = end - first
         free_at = start + costs.batch_s + n * (costs.request_s + rows_per_request * costs.row_s)
@@ -111,10 +128,11 @@ def simulated_trial(costs: Costs, promise: Promise, rate: float, *, rows_per_req
     """What a Poisson rate would come to."""
     random = np.random.default_rng(SEED)
     arrivals = poisson_arrivals(rate / costs.replicas, SIMULATED_S, random=random)
-    latencies = simulate(costs, arrivals, rows_per_request=rows_per_request)
+    latencies = simulate(costs, arrivals, rows_per_request=rows_per_request, deadline_s=promise.limit_s)
     n_late = int((latencies > promise.limit_s).sum())
     goodput = costs.replicas * (len(latencies) - n_late) / SIMULATED_S
-    p50_s, p99_s = np.percentile(latencies, (50, 99)).tolist() if len(latencies) else (None, None)
+    answered = latencies[np.isfinite(latencies)]
+    p50_s, p99_s = np.percentile(answered, (50, 99)).tolist() if len(answered) else (None, None)
     return Trial(rate, len(latencies), n_late, goodput, p50_s, p99_s)
 
 

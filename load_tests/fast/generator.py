@@ -122,7 +122,7 @@ class FastGenerator:
         waiting: deque[float] = deque()
         last = due[-1] if due else 0.0
         self._idle = [self._open() for _ in range(min(READY_CONNECTIONS, self._n_connections))]
-        with _quiet():
+        with uncollected():
             self._started = self._clock()
             while due or waiting or self._busy:
                 now = self._now()
@@ -144,7 +144,7 @@ class FastGenerator:
 
     def run_closed(self, duration_s: float) -> Samples:
         """Keep every connection busy for some seconds; returns when the last requests have ended."""
-        with _quiet():
+        with uncollected():
             self._started = self._clock()
             while (now := self._now()) < duration_s + GRACE_S:
                 self._tell_each_second(now)
@@ -274,7 +274,7 @@ class FastGenerator:
         self._poll.close()
 
 
-class _quiet:  # noqa: N801 - reads as a word in its with statement
+class uncollected:  # noqa: N801 - reads as a word in its with statement
     """No garbage collection inside: its pauses would count as the engine's latency."""
 
     def __enter__(self) -> None:

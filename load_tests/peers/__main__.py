@@ -16,8 +16,9 @@ from rich.table import Table
 
 from engine.pages.machine import installed, machine
 from load_tests.environments import PeerUnavailable
+from load_tests.peers.asking import ServerFailed
 from load_tests.peers.contenders import CONTENDERS, Contender
-from load_tests.peers.measuring import Measured, ServerFailed, measure
+from load_tests.peers.measuring import Measured, measure
 from load_tests.peers.model import shared_model
 
 CACHE = Path(".cache/peers")
@@ -71,22 +72,30 @@ def _medians(rounds: list[list[Measured]]) -> list[Measured]:
 
 
 def print_table(medians: dict[str, list[Measured]], options: argparse.Namespace) -> None:
-    """Print the servers with ratios to the first of them, versions, machine and command."""
+    """Print the servers with ratios to the first of their wire, versions, machine and command."""
     console = Console(width=140, highlight=False)
-    table = Table(title="One row of 23 features in JSON a request, LightGBM 100 × 31", title_justify="left")
-    table.add_column("server", no_wrap=True)
-    for heading in ("c=1 p50", "c=1 req/s", "c=16 req/s", "c=64 req/s", "c=64 p99", "lost", "first ÷ this"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    first = next(iter(medians.values()), None)
-    for name, measured in medians.items():
-        ratio = first[-1].qps / measured[-1].qps if first and measured[-1].qps else 0.0
-        table.add_row(CONTENDERS[name].name, *_cells(measured), f"{ratio:.2f}")
-    console.print(table)
+    for wire in ("JSON", "gRPC"):
+        chosen = {name: found for name, found in medians.items() if CONTENDERS[name].grpc == (wire == "gRPC")}
+        if chosen:
+            console.print(_table(wire, chosen))
     versions = {_versions(CONTENDERS[name]) for name in medians} - {""}
     about = {**machine(("tandem-scoring", "ray")), "peers": "; ".join(sorted(versions)) or "none"}
     console.print(" · ".join(f"{key} {value}" for key, value in about.items()), soft_wrap=True)
     arguments = f"--rounds {options.rounds} --seconds {options.seconds:g} --only {' '.join(options.only)}"
     console.print(f"python -m load_tests.peers {arguments}", soft_wrap=True)
+
+
+def _table(wire: str, medians: dict[str, list[Measured]]) -> Table:
+    title = f"One row of 23 features in {wire} a request, LightGBM 100 × 31"
+    table = Table(title=title, title_justify="left")
+    table.add_column("server", no_wrap=True)
+    for heading in ("c=1 p50", "c=1 req/s", "c=16 req/s", "c=64 req/s", "c=64 p99", "lost", "first ÷ this"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    first = next(iter(medians.values()))
+    for name, measured in medians.items():
+        ratio = first[-1].qps / measured[-1].qps if measured[-1].qps else 0.0
+        table.add_row(CONTENDERS[name].name, *_cells(measured), f"{ratio:.2f}")
+    return table
 
 
 def _cells(measured: list[Measured]) -> list[str]:

@@ -34,6 +34,7 @@ class Contender:
         encode: A row as the body of a request.
         decode: The score in the JSON of an answer.
         packages: Packages whose versions are quoted.
+        grpc: Whether it is asked over gRPC, by ``ModelInfer``, at its port.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Contender:
     encode: "Callable[[Row], bytes]" = field(default=lambda row: oip(row))
     decode: "Callable[[Any], float]" = field(default=lambda answer: float(answer["outputs"][0]["data"][0]))
     packages: tuple[str, ...] = ()
+    grpc: bool = False
 
     def command(self, model: SharedModel, port: int, scratch: Path) -> list[str]:
         """How to start it; raises ``PeerUnavailable`` where its environment cannot be made."""
@@ -56,6 +58,7 @@ class Contender:
                 str(model.folder.absolute()),
                 str(port),
                 str(scratch),
+                *(["grpc"] if self.grpc else []),
             ]
         ours = [sys.executable, "-c", "from engine.cli.app import main; main()", "serve"]
         options = [option.replace("PORT", str(port)) for option in self.options]
@@ -125,6 +128,29 @@ CONTENDERS = {
         program="stock_ray_serve.py",
         environment=HAPROXY,
         packages=("ray", "onnxruntime-gpu"),
+    ),
+    "tandem-grpc": Contender(
+        "Tandem gRPC, direct lane of a Ray Serve replica",
+        options=("--port", "0", "--ingress-port", "0", "--grpc-port", "PORT"),
+        grpc=True,
+    ),
+    "tandem-local-grpc": Contender(
+        "Tandem gRPC, --local", options=("--port", "0", "--local", "--grpc-port", "PORT"), grpc=True
+    ),
+    "triton-grpc": Contender(
+        "NVIDIA Triton gRPC, Python backend + ONNX Runtime",
+        peer="triton",
+        program="triton_server.py",
+        packages=("nvidia-pytriton", "onnxruntime"),
+        grpc=True,
+    ),
+    "mlserver-grpc": Contender(
+        "MLServer gRPC, LightGBM runtime",
+        peer="mlserver",
+        program="ml_server.py",
+        environment={"OMP_NUM_THREADS": "1"},
+        packages=("mlserver", "lightgbm"),
+        grpc=True,
     ),
     "bentoml": Contender(
         "BentoML, adaptive batching",

@@ -1,7 +1,5 @@
 """Starts a server, checks its answers, and measures it in closed loops of several widths."""
 
-import http.client
-import json
 import os
 import signal
 import socket
@@ -13,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from load_tests.fast.run import FastLoad, run_fast
-from load_tests.payloads.wire import Request, raw
-from load_tests.peers.contenders import Contender, is_same
+from load_tests.peers.asking import Asking, ServerFailed, asking
+from load_tests.peers.contenders import Contender, Row, is_same
 from load_tests.peers.model import SharedModel
 
 CONNECTIONS = (1, 16, 64)
@@ -23,10 +20,6 @@ START_LIMIT_S = 180.0
 STOP_LIMIT_S = 40.0
 N_CHECKED = 100
 WARM_S = 1.0
-
-
-class ServerFailed(Exception):
-    """A server did not start, or gave other answers than the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +43,23 @@ class Measured:
 
 def measure(contender: Contender, model: SharedModel, *, seconds: float) -> list[Measured]:
     """Measure a server once at each width; raises ``ServerFailed``."""
-    with running(contender, model) as port:
-        check(contender, model, port)
-        headers = {"Content-Type": "application/json"}
-        requests = (Request(contender.path, contender.encode(row), 1, headers) for row in model.rows)
-        payloads = [raw(request, "127.0.0.1", port) for request in requests]
-        run_fast(FastLoad(("127.0.0.1", port), payloads, WARM_S, connections=max(CONNECTIONS)))
-        return [_measure(port, payloads, width, seconds) for width in CONNECTIONS]
+    with running(contender, model) as server:
+        check(server, model)
+        server.load(WARM_S, max(CONNECTIONS))
+        return [_measure(server, width, seconds) for width in CONNECTIONS]
 
 
-def _measure(port: int, payloads: list[bytes], connections: int, seconds: float) -> Measured:
-    outcome = run_fast(FastLoad(("127.0.0.1", port), payloads, seconds, connections=connections))
-    latencies = outcome.recording.latencies()
-    n_lost = sum(second.shed + second.failed for second in outcome.recording.seconds.values())
+def _measure(server: Asking, connections: int, seconds: float) -> Measured:
+    recording = server.load(seconds, connections)
+    latencies = recording.latencies()
+    n_lost = sum(second.shed + second.failed for second in recording.seconds.values())
     p50_s, p99_s = latencies.percentiles((50, 99))
     return Measured(connections, latencies.n / seconds, p50_s, p99_s, n_lost / max(1, n_lost + latencies.n))
 
 
 @contextmanager
-def running(contender: Contender, model: SharedModel) -> Iterator[int]:
-    """A started server's port; the server and all it started is stopped afterwards."""
+def running(contender: Contender, model: SharedModel) -> Iterator[Asking]:
+    """A started server, to be asked; the server and all it started is stopped afterwards."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as scratch:
         log = Path(scratch) / "log"
@@ -83,49 +73,33 @@ def running(contender: Contender, model: SharedModel) -> Iterator[int]:
                 start_new_session=True,
             )
         try:
-            _await_answer(contender, model, port, process, log)
-            yield port
+            server = asking(contender, model, port)
+            _await_answer(server, model.rows[0], process, log)
+            yield server
         finally:
             _stop(process)
 
 
-def check(contender: Contender, model: SharedModel, port: int) -> None:
+def check(server: Asking, model: SharedModel) -> None:
     """Ask for the scores of some rows; raises ``ServerFailed`` where one is not the model's."""
     for row, truth in zip(model.rows[:N_CHECKED], model.scores, strict=False):
-        status, body = _ask(port, contender.path, contender.encode(row))
-        if status != 200:
-            raise ServerFailed(f"expected scores, got status {status}: {body[:200]!r}")
-        score = contender.decode(json.loads(body))
+        score = server.score(row)
         if not is_same(score, float(truth)):
             raise ServerFailed(f"expected the score {truth:.7f}, got {score:.7f}")
 
 
-def _await_answer(
-    contender: Contender, model: SharedModel, port: int, process: subprocess.Popen[bytes], log: Path
-) -> None:
-    body, until = contender.encode(model.rows[0]), time.monotonic() + START_LIMIT_S
+def _await_answer(server: Asking, row: Row, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_LIMIT_S
     while True:
         try:
-            if _ask(port, contender.path, body)[0] == 200:
-                return
-        except OSError:
-            pass
+            server.score(row)
+            return
+        except (OSError, ServerFailed) as error:
+            said = str(error)
         if process.poll() is not None or time.monotonic() > until:
             words = log.read_text(errors="replace").strip()[-800:]
-            raise ServerFailed(f"it did not start; its last words: {words}")
+            raise ServerFailed(f"it did not start ({said}); its last words: {words}")
         time.sleep(0.25)
-
-
-def _ask(port: int, path: str, body: bytes) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)
-    try:
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read()
-    except http.client.HTTPException as error:
-        raise ConnectionError(str(error)) from error
-    finally:
-        connection.close()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

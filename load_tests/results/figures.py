@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from engine.pages.figures import ACCENT, GRID, INK, MUTED, SECOND, THIRD, WARNING, draw, milliseconds_axis
 from load_tests.capacity.search import Capacity, keeps
@@ -130,9 +130,10 @@ def memory_over_time(result: LoadResult) -> Markup:
 
     def plot(axes: Axes) -> None:
         times = [moment.at_s for moment in result.machine]
-        axes.plot(times, [(moment.engine_bytes or 0) / 2**20 for moment in result.machine], color=ACCENT)
+        sizes = [(moment.engine_bytes or 0) / 2**20 for moment in result.machine]
+        axes.plot(times, sizes, color=ACCENT)
         axes.set(xlabel="seconds", ylabel="resident memory, MiB")
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.1 * max(sizes, default=0.0) or 1.0)  # a flat line would lie on the frame
 
     return draw("memory", "Resident memory of the engine", plot)
 
@@ -204,7 +205,8 @@ def search_path(capacity: Capacity) -> Markup:
         if capacity.rate:
             axes.axhline(capacity.rate, color=GRID, linewidth=1.4)
         axes.set(xlabel="run", ylabel="Poisson arrivals a second")
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.05 * max(trial.rate for trial in capacity.trials))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 

@@ -158,7 +158,11 @@ def _capacity_facts(capacity: Capacity) -> list[tuple[str, str, str]]:
 
 
 def _capacity_figures(capacity: Capacity) -> list[dict[str, object]]:
-    search = _figure("Search", "Halving the interval, then repeating.", figures.search_path(capacity))
+    search = _figure(
+        "Search",
+        "Up while it holds, down when not; then repeats at the rate found.",
+        figures.search_path(capacity),
+    )
     if not capacity.rate:
         return [search]
     curve = figures.capacity_curve(capacity)

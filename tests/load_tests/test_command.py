@@ -35,6 +35,11 @@ def test_an_unreachable_engine_is_said(serving: Any, sample: Path) -> None:
         plan_load(server.url, Wishes(sample=str(sample)))
 
 
+def test_a_grpc_port_where_nobody_listens_is_said_before_any_load(serving: Any, sample: Path) -> None:
+    with pytest.raises(Failed, match=r"expected gRPC at .*Connection refused; give --grpc-port"):
+        plan_load(serving(answer_at_once).url, Wishes(sample=str(sample), wire="grpc", grpc_port=1))
+
+
 def test_a_wrong_model_is_answered_with_the_known_ones(serving: Any, sample: Path) -> None:
     with pytest.raises(NotFound, match="one of the models late, got 'early'"):
         plan_load(serving(answer_at_once).url, Wishes(sample=str(sample), model="early"))

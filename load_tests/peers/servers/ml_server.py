@@ -1,4 +1,4 @@
-"""Starts MLServer, LightGBM runtime, in-process, adaptive batching: ``ml_server.py FOLDER PORT SCRATCH``."""
+"""Starts MLServer, LightGBM runtime, adaptive batching: ``ml_server.py FOLDER PORT SCRATCH [grpc]``."""
 
 import json
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 START = "from mlserver.cli import main; main()"
 
 
-def main(folder: Path, port: int, scratch: Path) -> None:
-    settings = {"host": "127.0.0.1", "http_port": port, "parallel_workers": 0, "grpc_port": port + 1}
+def main(folder: Path, port: int, scratch: Path, asked_over: str = "http") -> None:
+    http_port, grpc_port = (port + 1, port) if asked_over == "grpc" else (port, port + 1)
+    settings = {"host": "127.0.0.1", "http_port": http_port, "grpc_port": grpc_port, "parallel_workers": 0}
     settings |= {"metrics_endpoint": None, "metrics_port": port + 2, "debug": False}
     model = {
         "name": "late",
@@ -24,4 +25,4 @@ def main(folder: Path, port: int, scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

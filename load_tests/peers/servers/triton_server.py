@@ -1,4 +1,4 @@
-"""Starts Triton's own server binary with its Python backend: ``triton_server.py FOLDER PORT SCRATCH``.
+"""Starts Triton's own server with its Python backend: ``triton_server.py FOLDER PORT SCRATCH [grpc]``.
 
 The binary lies in the nvidia-pytriton wheel; it wants a backend directory with the stub of the
 running Python, and a model repository.
@@ -21,7 +21,7 @@ instance_group [{ kind: KIND_CPU, count: 1 }]
 """
 
 
-def main(folder: Path, port: str, scratch: Path) -> None:
+def main(folder: Path, port: str, scratch: Path, asked_over: str = "http") -> None:
     site = Path(sysconfig.get_paths()["purelib"])
     triton = site / "pytriton" / "tritonserver"
     repository, backends = scratch / "repository", scratch / "backends"
@@ -42,9 +42,9 @@ def main(folder: Path, port: str, scratch: Path) -> None:
         str(triton / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
-        "--http-address=127.0.0.1",
-        f"--http-port={port}",
-        "--allow-grpc=false",
+        f"--{asked_over}-address=127.0.0.1",
+        f"--{asked_over}-port={port}",
+        f"--allow-{'http' if asked_over == 'grpc' else 'grpc'}=false",
         "--allow-metrics=false",
         "--log-info=false",
     ]
@@ -52,4 +52,4 @@ def main(folder: Path, port: str, scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])

@@ -25,6 +25,22 @@ def test_a_batch_holds_no_more_rows_than_it_may() -> None:
     assert simulate(costs, np.zeros(4)) == pytest.approx([0.010, 0.010, 0.020, 0.020])
 
 
+def test_who_waited_past_the_deadline_is_refused_and_costs_nothing() -> None:
+    costs = Costs(request_s=0.0, batch_s=0.010, row_s=0.0, max_batch_rows=1)
+    latencies = simulate(costs, np.array([0.0, 0.001, 0.002, 0.025]), deadline_s=0.015)
+    assert latencies == pytest.approx([0.010, 0.019, np.inf, 0.010])
+
+
+def test_batches_smaller_than_what_waits_are_as_large_as_they_get() -> None:
+    wide = Busy(1000, 1.0, 125, 1000, 1.0)
+    found = costs_of(Busy(100, 1.0, 100, 100, 0.5), wide, waiting_rows=64)
+    assert found is not None
+    assert found.max_batch_rows == 8
+    uncapped = costs_of(Busy(100, 1.0, 100, 100, 0.5), wide, waiting_rows=16)
+    assert uncapped is not None
+    assert uncapped.max_batch_rows > 64
+
+
 def test_without_a_cost_for_batches_it_is_the_textbook_s_queue() -> None:
     service_s, load = 0.001, 0.5
     costs = Costs(request_s=service_s, batch_s=0.0, row_s=0.0, max_batch_rows=1)
