@@ -21,7 +21,7 @@ class ForestBackend:
         self.margin_dtype = np.dtype(np.float32 if forest.single else np.float64)
         self._kernel = on_device(
             choose(forest, dtype),
-            lambda: _twin(forest),
+            lambda: _twin(forest, dtype),
             device,
             n_features=forest.n_features,
             n_outputs=forest.n_outputs,
@@ -55,7 +55,7 @@ def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
     return ForestBackend(forest, bundle.manifest.schema.dtype, device)
 
 
-def _twin(forest: Forest) -> Kernel:
-    from kernels.gpu.traversal import GpuTraversal
+def _twin(forest: Forest, dtype: np.dtype) -> Kernel:
+    from kernels.gpu.choice import choose as choose_twin
 
-    return GpuTraversal(forest)
+    return choose_twin(forest, dtype)
