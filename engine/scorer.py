@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.backends.device import Device
 from engine.bundle import Bundle, Manifest, read_bundle
+from engine.config import Device
 from engine.errors import BadRow, InvalidBundle, InvalidTable
 from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
@@ -86,7 +86,8 @@ class Scorer:
 
         Args:
             path: The bundle's directory.
-            device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster.
+            device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster;
+                ``cuda`` uses it for all.
 
         Raises:
             InvalidBundle: It is not intact.

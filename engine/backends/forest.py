@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from engine.backends.device import Device, on_device
+from engine.backends.device import on_device
 from engine.bundle import Bundle
+from engine.config import Device
 from engine.errors import InvalidBundle
 from kernels.forests.choice import choose
 from kernels.forests.forest import Forest

@@ -8,7 +8,7 @@ from kernels.forests.forest import Forest
 from kernels.gpu.interval_masks import GpuIntervalMasks
 from kernels.gpu.traversal import GpuTraversal
 
-TRIAL_ROWS = 1 << 15
+TRIAL_ROWS = 1 << 14
 """Enough to keep a GPU busy; fewer rows are for the CPU anyway."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from engine.config import Config, Model
+from engine.config import Config, Device, Model
 from engine.errors import InvalidConfig
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.listener import ensure_free, open_listener
@@ -23,6 +23,7 @@ def serve_local(config: Config) -> None:
     Raises:
         InvalidConfig: No models.
         InvalidBundle: A bundle is not intact.
+        Failed: The device is not there.
         PortTaken: Somebody listens on the port.
     """
     started_s = time.perf_counter()
@@ -30,13 +31,14 @@ def serve_local(config: Config) -> None:
         raise InvalidConfig("expected at least one model to serve, got none; give --model NAME=BUNDLE")
     for port in (config.serve.port, config.serve.grpc_port or 0):
         ensure_free(config.serve.host, port)
-    scorers = {name: _load(name, model) for name, model in config.models.items()}
+    device = config.serve.device
+    scorers = {name: _load(name, model, device) for name, model in config.models.items()}
     uvloop.run(_serve(config, scorers, started_s))
 
 
-def _load(name: str, model: Model) -> Scorer:
+def _load(name: str, model: Model, device: Device) -> Scorer:
     _say(f"loading model '{name}' from {Path(model.bundle)}")
-    scorer = Scorer.load(model.bundle)
+    scorer = Scorer.load(model.bundle, device=device)
     _say(f"warming up {scorer.label}")
     scorer.warm_up()
     return scorer
