@@ -9,6 +9,8 @@ when Ray changes under it, and a fallback:
 - the key-value store of the cluster: without it, a reload reaches running replicas only,
 - the ASGI middleware that answers ahead of Serve's work per request: only on Ray 2.60,
   otherwise the same app as a plain Serve ingress,
+- mapping whole blocks in tasks that share a GPU: without it, batch tasks ask for none and find one
+  by themselves,
 - the pinned code version: only where the option exists, otherwise each deploy restarts replicas.
 
 Importing this module does not import Ray, so that ``prepare`` can run first.
@@ -197,6 +199,23 @@ def local_cluster_options() -> dict[str, Any]:
         "log_to_driver": False,
         "logging_level": "ERROR",
     }
+
+
+def blocks_may_share_gpus() -> bool:
+    """Whether ``map_blocks`` may be asked for a share of a GPU."""
+    from ray.data import Dataset
+
+    return hasattr(Dataset, "map_batches_internal")
+
+
+def map_blocks(data: Any, function: Callable[..., Any], fn_kwargs: dict[str, Any], **remote: Any) -> Any:
+    """``data.map_batches`` of whole Arrow blocks.
+
+    The public method wants a number of rows per batch from who asks for a GPU, and then no longer
+    fuses with the read.
+    """
+    map_batches = getattr(data, "map_batches_internal", data.map_batches)
+    return map_batches(function, fn_kwargs=fn_kwargs, batch_size=None, batch_format="pyarrow", **remote)
 
 
 def pin_version(deployment: Any, version: str) -> Any:

@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.after import NOTHING, fits, made_of_scores
-from engine.backends.device import Device
 from engine.bundle import Bundle, Manifest, read_bundle
+from engine.config import Device
 from engine.errors import BadRow, InvalidBundle, InvalidTable
 from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
@@ -89,7 +89,8 @@ class Scorer:
 
         Args:
             path: The bundle's directory.
-            device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster.
+            device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster;
+                ``cuda`` uses it for all.
 
         Raises:
             InvalidBundle: It is not intact.

@@ -21,7 +21,8 @@ os.environ["TANDEM_CACHE_DIR"] = ""
 def ray_cluster() -> Iterator[None]:
     """One Ray for the whole run, on ports and in a directory of its own.
 
-    Four CPUs on paper, so that replicas and a batch job find room on two cores.
+    Four CPUs on paper, so that replicas and a batch job find room on two cores, and a GPU, so that
+    it can be seen who asks for one.
     """
     import ray
 
@@ -29,6 +30,7 @@ def ray_cluster() -> Iterator[None]:
     ray.init(
         **ray_compat.local_cluster_options(),
         num_cpus=4,
+        num_gpus=1,
         object_store_memory=256 << 20,
         _temp_dir=directory,
     )

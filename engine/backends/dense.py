@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.device import Device
 from engine.backends.linear import terms_of
 from engine.bundle import Bundle
+from engine.config import Device
 from engine.errors import InvalidBundle
 from kernels.dense.layers import Layers
 from kernels.dense.network import Network

@@ -1,15 +1,14 @@
 """Which device a model's margins are computed on."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from engine.config import Device
 from engine.errors import Failed
 from kernels.gpu.crossover import Crossover, Kernel, crossover_rows, measured_cost
 
-Device = Literal["cpu", "auto", "cuda"]
-"""``auto`` uses a GPU, where there is one, for batches so large that it is faster."""
 NO_GPU = "device cuda was asked for, but CUDA finds no GPU; install tandem-scoring[gpu] or use device cpu"
 
 

@@ -5,8 +5,9 @@ import hashlib
 import numpy as np
 
 from engine.backends.cache_folder import cache_folder
-from engine.backends.device import Device, on_device
+from engine.backends.device import on_device
 from engine.bundle import Bundle
+from engine.config import Device
 from engine.errors import InvalidBundle
 from kernels.forests.choice import Choice, choose
 from kernels.forests.forest import Forest
@@ -25,7 +26,7 @@ class ForestBackend:
         self.margin_dtype = np.dtype(np.float32 if forest.single else np.float64)
         self._kernel = on_device(
             kernel,
-            lambda: _twin(forest),
+            lambda: _twin(forest, dtype),
             device,
             n_features=forest.n_features,
             n_outputs=forest.n_outputs,
@@ -64,7 +65,7 @@ def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
     return ForestBackend(forest, kept_choice(forest, dtype, file_digest, folder / "tables"), dtype, device)
 
 
-def _twin(forest: Forest) -> Kernel:
-    from kernels.gpu.traversal import GpuTraversal
+def _twin(forest: Forest, dtype: np.dtype) -> Kernel:
+    from kernels.gpu.choice import choose as choose_twin
 
-    return GpuTraversal(forest)
+    return choose_twin(forest, dtype)

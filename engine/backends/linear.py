@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends.device import Device, on_device
+from engine.backends.device import on_device
 from engine.bundle import Bundle
+from engine.config import Device
 from engine.errors import InvalidBundle
 from kernels.gpu.crossover import Kernel
 from kernels.linear.model import Linear

@@ -1,13 +1,16 @@
 """ONNX graphs on a GPU: input and output stay at fixed addresses per bucket, so that each is one CUDA graph.
 
-A CUDA graph replays a bucket's kernels with a single launch. It needs every node on the GPU; where ONNX
-Runtime places one elsewhere, the session does without. TF32 is off: it would round inputs to ten bits.
-One call at a time, under a lock: a captured graph owns its buffers. Scores are those of CUDA's kernels,
-which differ from the CPU's in the last bits.
+A CUDA graph replays a bucket's kernels with a single launch. It needs every node on the GPU, and kernels
+that do not wait for it; where a model has others, the session does without. TF32 is off: it would round
+inputs to ten bits. Scores are those of CUDA's kernels, which differ from the CPU's in the last bits.
+
+All of it happens in one thread of the process. ONNX Runtime keeps a captured graph with the thread that
+captured it, another one would capture its own in the middle of a request; and while one session captures,
+another one may not touch the device.
 """
 
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,16 +19,21 @@ from numpy.typing import NDArray
 
 from engine.backends.onnx_ports import InputPort, OutputPort
 from engine.backends.onnx_session import RUNTIME_ERRORS, OnnxBackend, failed, session_options
-from engine.errors import Failed
+from engine.errors import Failed, ScoringFailed
 
 CUDA = "CUDAExecutionProvider"
 LARGEST_BUCKET = 16_384
 PLAIN_OPTIONS = {"use_tf32": "0"}
 GRAPH_OPTIONS = {**PLAIN_OPTIONS, "enable_cuda_graph": "1"}
+GPU_THREAD = ThreadPoolExecutor(1, thread_name_prefix="onnx-cuda")
+"""Runs every session on a GPU; it starts with the first one."""
 
 
 class CudaOnnxBackend(OnnxBackend):
-    """A graph on a GPU; every bucket is captured when the backend is made, none in a request."""
+    """A graph on a GPU; every bucket is captured when the backend is made, none in a request.
+
+    Raises ``ScoringFailed`` if that fails.
+    """
 
     name = "ONNX Runtime (CUDA)"
 
@@ -33,22 +41,23 @@ class CudaOnnxBackend(OnnxBackend):
         self, session: Any, inputs: Sequence[InputPort], output: OutputPort, place: str = "cuda"
     ) -> None:
         super().__init__(session, inputs, output, largest=LARGEST_BUCKET)
-        self._lock = threading.Lock()
-        self._buckets = {
-            capacity: DeviceBucket(session, inputs, output, capacity, place) for capacity in self.capacities()
-        }
-        for capacity, bucket in self._buckets.items():
-            bucket.score(np.empty((capacity, output.n_outputs), output.dtype))
+        self._buckets: dict[int, DeviceBucket] = {}
+
+        def capture() -> None:
+            for capacity in self.capacities():
+                bucket = DeviceBucket(session, inputs, output, capacity, place)
+                bucket.score(np.empty((capacity, output.n_outputs), output.dtype))
+                self._buckets[capacity] = bucket
+
+        GPU_THREAD.submit(capture).result()
 
     def score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the scores of a block [n, F] to ``out`` [n, K]; raises ``ScoringFailed``."""
-        with self._lock:
-            super().score_rows(X, out)
+        GPU_THREAD.submit(super().score_rows, X, out).result()
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for F columns of n values."""
-        with self._lock:
-            super().score_columns(columns, out)
+        GPU_THREAD.submit(super().score_columns, columns, out).result()
 
     def bucket(self, capacity: int) -> "DeviceBucket":
         """The bucket of that capacity, made and captured before."""
@@ -96,15 +105,19 @@ class DeviceBucket:
         out[...] = scores.reshape(len(scores), -1)[: len(out)]
 
 
-def cuda_session(model: bytes) -> Any:
-    """A session on the GPU, with CUDA graphs if all nodes allow it; raises ``Failed`` without CUDA."""
+def cuda_backend(model: bytes, inputs: Sequence[InputPort], output: OutputPort) -> CudaOnnxBackend:
+    """The backend of a graph on a GPU, with CUDA graphs if it allows them; raises ``Failed`` without CUDA."""
     onnxruntime.preload_dlls()
     try:
-        session = onnxruntime.InferenceSession(model, session_options(), providers=[(CUDA, GRAPH_OPTIONS)])
-    except RUNTIME_ERRORS:
-        session = onnxruntime.InferenceSession(
-            model, session_options(), providers=[(CUDA, PLAIN_OPTIONS), "CPUExecutionProvider"]
-        )
+        return CudaOnnxBackend(cuda_session(model, (CUDA, GRAPH_OPTIONS)), inputs, output)
+    except (*RUNTIME_ERRORS, ScoringFailed):
+        session = cuda_session(model, (CUDA, PLAIN_OPTIONS), "CPUExecutionProvider")
+        return CudaOnnxBackend(session, inputs, output)
+
+
+def cuda_session(model: bytes, *providers: object) -> Any:
+    """A session with these providers; raises ``Failed`` where ONNX Runtime leaves CUDA out."""
+    session = onnxruntime.InferenceSession(model, session_options(), providers=list(providers))
     if CUDA not in session.get_providers():
         raise Failed("ONNX Runtime cannot use the GPU; install tandem-scoring[gpu] or use device cpu")
     return session

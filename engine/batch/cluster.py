@@ -5,9 +5,10 @@ A unit is one block: Ray merges and cuts the blocks of a task as it likes, excep
 """
 
 import logging
+import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from engine.batch.plan import PLAN, Unit
 from engine.batch.progress import units_done
 from engine.batch.supervised import run_supervised
 from engine.batch.work import digest_of, work_of
+from engine.config import Device
 from engine.errors import TandemError
 
 ROUNDS = 2
@@ -34,9 +36,13 @@ NICENESS = 19
 """Below the replicas that answer requests on the same cores."""
 REMOTE = {"num_cpus": 1, "max_retries": 1}
 """Equal for read, map and write, or Ray does not fuse them; bounded, or a killer of workers loops."""
+TASKS_PER_GPU = 16
+"""At most so many tasks share a GPU: each is a process that takes some of its memory."""
+GPU_PARTS = 10_000
+"""Ray counts a GPU in parts of that size."""
 
 
-def run_cluster(store: JobStore, units: Sequence[Unit]) -> None:
+def run_cluster(store: JobStore, units: Sequence[Unit], device: Device) -> None:
     """Run units on the cluster at hand: the one connected to, ``RAY_ADDRESS``, or a new one here.
 
     What the cluster lost again and again is left to a process of this machine that may die of it.
@@ -48,7 +54,7 @@ def run_cluster(store: JobStore, units: Sequence[Unit]) -> None:
         for _ in range(ROUNDS):
             done = units_done(store)
             if left := [unit for unit in units if unit.index not in done]:
-                _run(store, digest, left)
+                _run(store, digest, left, remote_options(device, ray.cluster_resources()))
             if found := failures(store, known=known):
                 raise as_error(found[0])
     done = units_done(store)
@@ -134,21 +140,28 @@ def write_block(store: JobStore, digest: str, block: pa.Table, *, runner: str) -
     return None
 
 
-def _run(store: JobStore, digest: str, units: Sequence[Unit]) -> None:
+def remote_options(device: Device, resources: Mapping[str, float]) -> dict[str, Any]:
+    """What each task asks of a cluster with these resources: a share of a GPU if it may use one.
+
+    As large a share as lets every CPU have its task, so that tasks spread over all GPUs.
+    """
+    gpus, cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
+    if device == "cpu" or not gpus or not ray_compat.blocks_may_share_gpus():
+        return dict(REMOTE)
+    share = min(1.0, max(gpus / cpus, 1 / TASKS_PER_GPU))
+    return {**REMOTE, "num_gpus": math.floor(share * GPU_PARTS) / GPU_PARTS}
+
+
+def _run(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
     with warnings.catch_warnings(), _data_context():
         data = read_datasource(
             UnitsDatasource(store, digest, units),
             override_num_blocks=len(units),  # else Ray splits the blocks, and does not fuse
-            ray_remote_args=dict(REMOTE),
+            ray_remote_args=dict(remote),
         )
-        scored = data.map_batches(
-            score_block,
-            fn_kwargs={"store": store, "digest": digest},
-            batch_size=None,
-            batch_format="pyarrow",
-            **REMOTE,
-        )
-        scored.write_datasink(UnitsDatasink(store, digest), ray_remote_args=dict(REMOTE))
+        arguments = {"store": store, "digest": digest}
+        scored = ray_compat.map_blocks(data, score_block, arguments, **remote)
+        scored.write_datasink(UnitsDatasink(store, digest), ray_remote_args=dict(remote))
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def score_files(
         Failed: A disk, a store or a backend failed; call again to resume.
     """
     model = read_bundle(bundle)
-    plan = make_plan(model, bundle, inputs, options_of(settings), job).plan
+    plan = make_plan(model, bundle, inputs, options_of(settings), job, settings.device).plan
     place = open_output(output)
     if restart:
         _give_up(place)
@@ -111,7 +111,7 @@ def dry_run(
 
     lenient = msgspec.structs.replace(settings, on_bad_row="null")
     model = read_bundle(bundle)
-    planned = make_plan(model, bundle, inputs, options_of(lenient))
+    planned = make_plan(model, bundle, inputs, options_of(lenient), device=settings.device)
     work = make_work(planned.plan, open_output(output).store(planned.plan.job), model.manifest.schema)
     sample = take_sample(planned, work)
     return estimate(planned, sample, cores=settings.threads or available_cores())

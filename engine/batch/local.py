@@ -39,7 +39,7 @@ def preload(work: Work) -> None:
 
     def load() -> None:
         with contextlib.suppress(TandemError):
-            scorer_of(work.plan.bundle, work.plan.revision)
+            scorer_of(work.plan.bundle, work.plan.revision, work.plan.device)
 
     threading.Thread(target=load, name="load").start()
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from engine.config import Device
+
 PartitionType = Literal["int64", "string"]
 """Columns that directories carry have no other types."""
 Codec = Literal["snappy", "zstd", "lz4", "none"]
@@ -102,6 +104,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         partition_types: Arrow types of the columns that the files' directories carry.
         files: The files that the units index.
         units: The units, in input order.
+        device: Where margins are computed; no part of what makes two jobs the same.
     """
 
     job: str
@@ -113,6 +116,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partition_types: dict[str, PartitionType]
     files: tuple[InputFile, ...]
     units: tuple[Unit, ...]
+    device: Device = "cpu"
     format: Literal[1] = 1
 
     @property

@@ -17,6 +17,7 @@ from engine.batch.layout import HIDDEN, plain
 from engine.batch.plan import InputFile, Options, PartitionType, Plan, fingerprint, spread, units_of
 from engine.batch.where import columns_of, condition_of
 from engine.bundle import Bundle
+from engine.config import Device
 from engine.errors import InvalidConfig, InvalidTable
 from engine.prepare.preparer import Preparer
 
@@ -34,7 +35,12 @@ class Planned:
 
 
 def make_plan(
-    bundle: Bundle, location: str, inputs: Sequence[str], options: Options, job: str = ""
+    bundle: Bundle,
+    location: str,
+    inputs: Sequence[str],
+    options: Options,
+    job: str = "",
+    device: Device = "cpu",
 ) -> Planned:
     """Plan a job.
 
@@ -44,6 +50,7 @@ def make_plan(
         inputs: Files, directories or globs, all on one file system.
         options: What decides the output.
         job: The caller's id for it; by default made from model, options and input listing.
+        device: Where margins are to be computed.
 
     Raises:
         InvalidTable: A file lacks a column or has it in a wrong type.
@@ -72,6 +79,7 @@ def make_plan(
         partition_types=types,
         files=files,
         units=units_of([footer.rows for footer in footers], unit_rows=unit_rows, limit=options.limit),
+        device=device,
     )
     return Planned(plan, filesystem, footers)
 

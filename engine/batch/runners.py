@@ -24,7 +24,7 @@ def choose(settings: Batch, plan: Plan, model: Manifest) -> Run:
         ray_compat.prepare(os.environ.get("RAY_ADDRESS"))
         from engine.batch.cluster import run_cluster
 
-        return lambda store, _plan, units: run_cluster(store, units)
+        return lambda store, plan, units: run_cluster(store, units, plan.device)
     threads = settings.threads or available_cores()
     if model.kind == "onnx":  # other people's native code runs where it can do no harm
         from engine.batch.supervised import run_supervised

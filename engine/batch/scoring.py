@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.batch.isolation import rows_between
 from engine.batch.layout import PATH, REASON, ROW, score_name
 from engine.batch.reading import Piece
+from engine.config import Device
 from engine.errors import InvalidTable, JobChanged, ScoringFailed
 from engine.prepare.preparer import Columns
 from engine.scorer import Scorer
@@ -32,6 +33,7 @@ class TableScorer:
     Attributes:
         bundle: Directory of the model's bundle.
         revision: Its digest.
+        device: Where its margins are computed.
         condition: Rows to score, None for all.
         on_bad_row: ``fail`` raises for the first bad row; ``quarantine`` keeps all its columns.
         keep: Columns that the output needs beside the scores.
@@ -39,6 +41,7 @@ class TableScorer:
 
     bundle: str
     revision: str
+    device: Device
     condition: pc.Expression | None
     on_bad_row: Literal["fail", "null", "quarantine"]
     keep: tuple[str, ...]
@@ -46,7 +49,7 @@ class TableScorer:
     @property
     def scorer(self) -> Scorer:
         """The model, loaded when it is first needed: reading goes on meanwhile."""
-        return scorer_of(self.bundle, self.revision)
+        return scorer_of(self.bundle, self.revision, self.device)
 
     def score(self, table: pa.Table, piece: Piece) -> pa.Table:
         """A table as read, scored; with ``PATH``, ``ROW`` and ``REASON`` if rows are bad.
@@ -109,15 +112,18 @@ class TableScorer:
         return table
 
 
-def scorer_of(bundle: str, revision: str) -> Scorer:
-    """The scorer of a bundle, loaded and warmed up once per process; raises ``JobChanged``."""
+def scorer_of(bundle: str, revision: str, device: Device = "cpu") -> Scorer:
+    """The scorer of a bundle on a device, loaded and warmed up once per process.
+
+    Raises ``JobChanged`` for another revision, ``Failed`` without the device.
+    """
     with _loading:
-        return _load(bundle, revision)
+        return _load(bundle, revision, device)
 
 
 @lru_cache(maxsize=4)
-def _load(bundle: str, revision: str) -> Scorer:
-    scorer = Scorer.load(bundle)
+def _load(bundle: str, revision: str, device: Device) -> Scorer:
+    scorer = Scorer.load(bundle, device=device)
     if scorer.revision != revision:
         raise JobChanged(
             f"the bundle at {bundle} changed since the job was planned: expected revision {revision[:12]},"

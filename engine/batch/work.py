@@ -63,7 +63,7 @@ def work_of(store: JobStore, digest: str) -> Work:
     if data is None or digest_of(data) != digest:
         raise JobChanged(f"the job was started anew meanwhile - at {store}")
     plan = msgspec.json.decode(data, type=Plan)
-    return make_work(plan, store, scorer_of(plan.bundle, plan.revision).schema)
+    return make_work(plan, store, scorer_of(plan.bundle, plan.revision, plan.device).schema)
 
 
 def digest_of(plan: bytes) -> str:
@@ -79,7 +79,12 @@ def make_work(plan: Plan, store: JobStore, schema: Schema) -> Work:
         store=store,
         filesystem=open_filesystem(plan.inputs[0])[0],
         scorer=TableScorer(
-            plan.bundle, plan.revision, condition_of(options.where), options.on_bad_row, _kept(options)
+            plan.bundle,
+            plan.revision,
+            plan.device,
+            condition_of(options.where),
+            options.on_bad_row,
+            _kept(options),
         ),
         columns=columns_to_read(schema, plan),
         layout=layout_of(plan, schema.output),

@@ -31,11 +31,18 @@ def main() -> None:
 
 def run_units(pipe: Connection, store: JobStore, digest: str, indices: Sequence[int], threads: int) -> None:
     """Commit units; says which one starts and which is done, then ``end``."""
-    work, sending = work_of(store, digest), Lock()
+    sending = Lock()
 
     def say(*event: object) -> None:
         with sending:
             pipe.send(event)
+
+    try:
+        work = work_of(store, digest)
+    except TandemError as error:
+        say("error", error)
+        say("end")
+        return
 
     def run(index: int) -> None:
         say("start", index)

@@ -37,6 +37,7 @@ def submit(
     mode: Annotated[
         str, typer.Option(help="Where the output holds a result: error, overwrite or append.")
     ] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).")] = "",
     job: Annotated[str, typer.Option(help="Your own id for the job: the same id is the same job.")] = "",
     restart: Annotated[bool, typer.Option("--restart", help="Give up what an unfinished job left.")] = False,
     wait: Annotated[
@@ -53,6 +54,7 @@ def submit(
     options = msgspec.to_builtins(read_config(config).batch if config else Batch())
     options |= {"keep": [name.strip() for name in keep.split(",")]} if keep else {}
     options |= {"mode": mode} if mode else {}
+    options |= {"device": device} if device else {}
     wanted = {
         "bundle": str(bundle.absolute()),
         "inputs": [_absolute(location) for location in input],

@@ -21,6 +21,9 @@ def score(
         str, typer.Option(help="Input columns to write beside the score, separated by commas.")
     ] = "",
     runner: Annotated[str, typer.Option(help="auto, local (this process) or ray.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).")
+    ] = "cpu",
     mode: Annotated[
         str, typer.Option(help="Where the output holds a result: error, overwrite or append.")
     ] = "error",
@@ -54,9 +57,9 @@ def score(
     from engine.batch.progress import shown
 
     settings = _settings(
-        keep=_names(keep), runner=runner, mode=mode, where=where, limit=limit, on_bad_row=on_bad_row,
-        max_bad_fraction=max_bad_fraction, partition_by=_names(partition_by), unit_rows=unit_rows,
-        compression=compression, threads=threads,
+        keep=_names(keep), runner=runner, device=device, mode=mode, where=where, limit=limit,
+        on_bad_row=on_bad_row, max_bad_fraction=max_bad_fraction, partition_by=_names(partition_by),
+        unit_rows=unit_rows, compression=compression, threads=threads,
     )  # fmt: skip
     if dry_run:
         print(jobs.dry_run(bundle, input, output, settings=settings))

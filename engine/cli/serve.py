@@ -31,6 +31,9 @@ def serve(
         int | None, typer.Option(help="Port for batch jobs (tandem submit); 0 for any.")
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="Scoring processes, at most one per core.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster to use instead of an own one.")] = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
 ) -> None:
@@ -45,6 +48,7 @@ def serve(
         "ingress_port": ingress_port,
         "grpc_port": grpc_port,
         "replicas": replicas,
+        "device": device,
     }
 
     def read() -> "Config":

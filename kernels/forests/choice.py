@@ -90,7 +90,7 @@ class Choice:
 def choose(forest: Forest, dtype: DTypeLike) -> Choice:
     """The kernels for ``forest`` over features of ``dtype`` (float32 or float64)."""
     masks = _masks(forest, dtype)
-    if masks and masks.n_bytes < CACHED_BYTES and masks.n_lookups * SURELY < n_steps(forest) * STEP_COST:
+    if masks and surely_fastest(masks.n_lookups, masks.n_bytes, forest):
         return Choice(dict.fromkeys(BATCH_ROWS, masks))
     try:
         walks = Interleaved(forest, dtype)
@@ -106,6 +106,11 @@ def _masks(forest: Forest, dtype: DTypeLike) -> IntervalMasks | None:
         return IntervalMasks(forest, dtype)
     except Unsuited:
         return None
+
+
+def surely_fastest(n_lookups: int, n_bytes: int, forest: Forest) -> bool:
+    """Whether masks of so many lookups a row and so large tables are taken without a trial."""
+    return n_bytes < CACHED_BYTES and n_lookups * SURELY < n_steps(forest) * STEP_COST
 
 
 def n_steps(forest: Forest) -> float:

@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 TRIED_ROWS = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
 NEVER = sys.maxsize
 REPEATS = 4
+MOST_COLUMNS = 64
+"""Different columns that are drawn for a measurement; features beyond them repeat these."""
 
 
 class Kernel(Protocol):
@@ -69,7 +71,9 @@ def crossover_rows(cpu: Kernel, gpu: Kernel, cost_s: Cost) -> int:
 
 def measured_cost(n_features: int, n_outputs: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Cost:
     """A ``Cost`` that times random columns: the best of a few calls, after one that may compile."""
-    columns = list(np.random.default_rng(0).normal(size=(n_features, TRIED_ROWS[-1])).astype(dtype))
+    size = (min(n_features, MOST_COLUMNS), TRIED_ROWS[-1])
+    drawn = np.random.default_rng(0).normal(size=size).astype(dtype)
+    columns = [drawn[feature % MOST_COLUMNS] for feature in range(n_features)]
 
     def cost_s(kernel: Kernel, n_rows: int) -> float:
         out = np.empty((n_rows, n_outputs), out_dtype)

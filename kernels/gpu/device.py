@@ -9,11 +9,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 THREADS_PER_BLOCK = 128
 CHUNK_ROWS = 1 << 20
-"""Rows on the device at a time; bounds its memory."""
+CHUNK_VALUES = 1 << 27
+"""Rows, and values of their features, on the device at a time; this bounds its memory."""
 
 
 def gpu_is_available() -> bool:
@@ -47,6 +48,14 @@ def to_device(array: NDArray[Any]) -> Any:
     return cuda.to_device(array if array.size else np.zeros(1, array.dtype))
 
 
-def chunks(n_rows: int) -> Sequence[slice]:
-    """``n_rows`` cut into pieces of ``CHUNK_ROWS``."""
-    return [slice(start, min(start + CHUNK_ROWS, n_rows)) for start in range(0, n_rows, CHUNK_ROWS)]
+def uninitialised(shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
+    """Room on the device; an empty array gets a single item, which nobody reads."""
+    from numba import cuda
+
+    return cuda.device_array(shape if np.prod(shape) else np.ones_like(shape), dtype)
+
+
+def chunks(n_rows: int, n_features: int) -> Sequence[slice]:
+    """``n_rows`` cut into pieces that fit the device."""
+    rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // max(1, n_features)))
+    return [slice(start, min(start + rows, n_rows)) for start in range(0, n_rows, rows)]

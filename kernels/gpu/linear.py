@@ -55,12 +55,12 @@ class GpuLinear:
 
     def score_rows(self, X: NDArray[Any], out: NDArray[np.float64]) -> None:
         """Write the margins of ``X`` (float32 or float64[n, F]) to ``out`` (float64[n, K])."""
-        for rows in chunks(len(out)):
+        for rows in chunks(len(out), X.shape[1]):
             self._score(np.ascontiguousarray(X[rows].T), out[rows])
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[np.float64]) -> None:
         """The same for ``F`` columns of ``n`` values."""
-        for rows in chunks(len(out)):
+        for rows in chunks(len(out), len(columns)):
             self._score(np.stack([column[rows] for column in columns]), out[rows])
 
     def _score(self, columns: NDArray[Any], out: NDArray[np.float64]) -> None:

@@ -68,13 +68,13 @@ class GpuTraversal:
 
     def score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the margins of ``X`` (float32 or float64[n, F]) to ``out`` (C-order [n, K])."""
-        for rows in chunks(len(out)):
+        for rows in chunks(len(out), X.shape[1]):
             self._score(np.ascontiguousarray(X[rows].T), out[rows])
         self._ending.finish(out)
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` columns of ``n`` values."""
-        for rows in chunks(len(out)):
+        for rows in chunks(len(out), len(columns)):
             self._score(np.stack([column[rows] for column in columns]), out[rows])
         self._ending.finish(out)
 

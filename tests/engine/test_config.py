@@ -50,6 +50,8 @@ def test_every_key_of_a_config_file_is_explained(path: Path) -> None:
         ("serve: {port: http}", r"Expected `int`, got `str` - at `\$.serve.port`"),
         ("serve: {port: 70000}", r"Expected `int` <= 65535 - at `\$.serve.port`"),
         ("batch: {runner: spark}", r"Invalid enum value 'spark' - at `\$.batch.runner`"),
+        ("batch: {device: gpu}", r"Invalid enum value 'gpu' - at `\$.batch.device`"),
+        ("serve: {device: gpu}", r"Invalid enum value 'gpu' - at `\$.serve.device`"),
         ("models: {'../up': {bundle: x}}", r"Expected `str` matching regex"),
         ("serve: [", r"while parsing"),
     ],

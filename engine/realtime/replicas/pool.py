@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import msgspec
 
 from engine import ray_compat
 from engine.bundle import read_bundle
-from engine.config import Config, Model, Serve
+from engine.config import Config, Device, Model, Serve
 from engine.errors import Failed, InvalidConfig, NotFound
 from engine.realtime.replicas import revisions as kept
 from engine.realtime.replicas.revisions import Revisions
@@ -26,6 +26,8 @@ POOL = "tandem"
 """Name of the Serve application, and of the pool while there is one only."""
 CPUS_PER_REPLICA = 0.2
 """What a replica asks of Ray's books, so that twice as many and a batch job find room."""
+GPUS_PER_REPLICA = 0.05
+"""The same of a GPU, where replicas are to use one."""
 
 
 def revisions_of(config: Config) -> Revisions:
@@ -51,12 +53,14 @@ def deploy(revisions: Revisions, settings: Serve, *, name: str = POOL, salt: str
 
     With the settings and model names that already run, only the number of replicas changes, and
     new bundles are loaded in place. Anything else, a new ``salt`` too, rolls: new replicas come
-    first, then the old ones drain. Raises ``Failed`` when replicas do not start.
+    first, then the old ones drain. Raises ``Failed`` when replicas do not start, or could not.
     """
+    import ray
     from ray import serve
 
     from engine.realtime.replicas.replica import Replica
 
+    check_device(settings.device, ray.cluster_resources())
     before = kept.stored(name)
     current = msgspec.structs.replace(revisions, generation=before.generation + 1) if before else revisions
     kept.store(name, current)
@@ -66,6 +70,12 @@ def deploy(revisions: Revisions, settings: Serve, *, name: str = POOL, salt: str
         serve.run(pinned.bind(current, settings, name), name=name, route_prefix="/")
     except RuntimeError as error:
         raise Failed(f"the replicas of pool '{name}' did not start: {_reason(name, error)}") from error
+
+
+def check_device(device: Device, resources: Mapping[str, float]) -> None:
+    """Raise ``Failed`` if replicas would wait for a GPU in vain: the cluster has none."""
+    if device == "cuda" and not resources.get("GPU"):
+        raise Failed("device cuda was asked for, but the Ray cluster has no GPU; use device auto or cpu")
 
 
 def reload(model: str, bundle: str, *, name: str = POOL) -> int:
@@ -159,7 +169,7 @@ def decide_replicas(context: Any) -> tuple[int, dict[str, Any]]:
 def _options(settings: Serve) -> dict[str, Any]:
     options: dict[str, Any] = {
         "name": "replica",
-        "ray_actor_options": {"num_cpus": CPUS_PER_REPLICA},
+        "ray_actor_options": _actor_options(settings),
         "max_ongoing_requests": 1_000_000,  # admission is the replica's own
         "health_check_period_s": 1.0,
         "graceful_shutdown_timeout_s": _graceful_s(settings),
@@ -177,6 +187,11 @@ def _options(settings: Serve) -> dict[str, Any]:
         "look_back_period_s": 10.5,
     }
     return {**options, "autoscaling_config": autoscaling}
+
+
+def _actor_options(settings: Serve) -> dict[str, float]:
+    gpus = {"num_gpus": GPUS_PER_REPLICA} if settings.device == "cuda" else {}
+    return {"num_cpus": CPUS_PER_REPLICA, **gpus}
 
 
 def _graceful_s(settings: Serve) -> float:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from engine import ray_compat
-from engine.config import Serve
+from engine.config import Device, Serve
 from engine.errors import TandemError
 from engine.realtime.replicas.pool import load_again
 from engine.realtime.replicas.revisions import Revisions, stored
@@ -48,7 +48,8 @@ class Replica:
         self._revisions = stored(pool) or revisions
         self._adopting = asyncio.Lock()
         self._busy = BusyFraction(time.monotonic(), time.process_time())
-        scorers = {name: _warm(model.bundle) for name, model in self._revisions.models.items()}
+        device = settings.device
+        scorers = {name: _warm(model.bundle, device) for name, model in self._revisions.models.items()}
         self._app = ScoringApp(scorers, settings, self._revisions.slos)
         self._app.reload = self._load_again
 
@@ -65,7 +66,8 @@ class Replica:
         async with self._adopting:
             if revisions.generation > self._revisions.generation:
                 for name, bundle in revisions.bundles_changed_since(self._revisions).items():
-                    self._app.swap(name, await asyncio.to_thread(_warm, bundle))
+                    scorer = await asyncio.to_thread(_warm, bundle, self._settings.device)
+                    self._app.swap(name, scorer)
                 self._revisions = revisions
         return self._revisions.generation
 
@@ -118,8 +120,8 @@ class Drained:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _warm(bundle: str) -> Scorer:
+def _warm(bundle: str, device: Device) -> Scorer:
     """A scorer that compiles nothing any more when the first request comes."""
-    scorer = Scorer.load(bundle)
+    scorer = Scorer.load(bundle, device=device)
     scorer.warm_up()
     return scorer

@@ -30,6 +30,7 @@ def serve_local(config: Config, read: Callable[[], Config] | None = None) -> Non
     Raises:
         InvalidConfig: No models.
         InvalidBundle: A bundle is not intact.
+        Failed: The device is not there.
         PortTaken: Somebody listens on the port.
     """
     started_s = time.perf_counter()
@@ -37,7 +38,7 @@ def serve_local(config: Config, read: Callable[[], Config] | None = None) -> Non
         raise InvalidConfig("expected at least one model to serve, got none; give --model NAME=BUNDLE")
     for port in (config.serve.port, config.serve.grpc_port or 0):
         ensure_free(config.serve.host, port)
-    loader = Loader(config.models, _say)
+    loader = Loader(config.models, _say, device=config.serve.device)
     scorers = loader.load_all()
     uvloop.run(_serve(config, loader, scorers, read or (lambda: config), started_s))
 

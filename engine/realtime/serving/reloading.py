@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from engine.config import Model
+from engine.config import Device, Model
 from engine.errors import InvalidConfig
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
@@ -19,12 +19,14 @@ class Loader:
     Args:
         models: As the config names them.
         tell: Called before each wait.
+        device: Where they score.
     """
 
-    def __init__(self, models: Mapping[str, Model], tell: Tell) -> None:
+    def __init__(self, models: Mapping[str, Model], tell: Tell, device: Device = "cpu") -> None:
         self._models = dict(models)
         self._paths: dict[str, Path] = {}
         self._tell = tell
+        self._device = device
         self._one_at_a_time = asyncio.Lock()
 
     def load_all(self) -> dict[str, Scorer]:
@@ -61,7 +63,7 @@ class Loader:
 
     def _warm(self, name: str, path: Path) -> Scorer:
         self._tell(f"loading model '{name}' from {path}")
-        scorer = Scorer.load(path)
+        scorer = Scorer.load(path, device=self._device)
         self._tell(f"warming up {scorer.label}")
         scorer.warm_up()
         return scorer

@@ -1,5 +1,6 @@
 """Graphs score as in ONNX Runtime, whatever the batch; those that do not fit their schema are refused."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -126,6 +127,33 @@ def test_buffers_in_a_devices_memory_serve_one_thread_at_a_time() -> None:
     with ThreadPoolExecutor(4) as pool:
         scored = list(pool.map(lambda piece: scores_of(backend, piece), pieces))
     assert np.array_equal(np.concatenate(scored), scores_of(backend, X))
+
+
+class ThreadsOfRuns:
+    """A session that notes in which threads it runs."""
+
+    def __init__(self, session):
+        self._session, self.threads = session, set()
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def run_with_iobinding(self, *arguments):
+        self.threads.add(threading.get_ident())
+        self._session.run_with_iobinding(*arguments)
+
+
+def test_a_graph_is_captured_and_replayed_in_one_thread_whoever_asks() -> None:
+    providers = ["CPUExecutionProvider"]
+    session = ThreadsOfRuns(
+        onnxruntime.InferenceSession(perceptron(), session_options(), providers=providers)
+    )
+    inputs = input_ports(session, NUMBERS)
+    backend = CudaOnnxBackend(session, inputs, output_port(session, inputs, NUMBERS), place="cpu")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n_rows: scores_of(backend, rows_of(n_rows)), range(1, 40)))
+    assert len(session.threads) == 1
+    assert threading.get_ident() not in session.threads
 
 
 @pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")

@@ -9,7 +9,8 @@ import pytest
 
 from engine.batch.job import score_files
 from engine.config import Batch
-from engine.errors import InvalidTable
+from engine.errors import Failed, InvalidTable
+from kernels.gpu.device import gpu_is_available
 from tests.engine.batch.conftest import begin, expected, hidden, read, rows, write
 from tests.engine.batch.deadly import deadly, numbers
 from tests.engine.batch.test_bad_rows import GOOD, spoilt
@@ -39,6 +40,22 @@ def test_read_score_and_write_are_one_operator_of_ray_data(bundle: str, data: Pa
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings())
     record = next(hidden(tmp_path / "out").glob("*/done/00000.json"))
     assert json.loads(record.read_text())["runner"] == FUSED
+
+
+def test_a_job_that_shares_the_gpu_is_one_operator_too(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 200))
+    write(data / "b.parquet", with_bad_amount(rows(200, 100)))
+    with pytest.raises(InvalidTable, match="amount"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings(device="auto"))
+    record = next(hidden(tmp_path / "out").glob("*/done/00000.json"))
+    assert json.loads(record.read_text())["runner"] == FUSED
+
+
+@pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")
+def test_a_worker_without_a_gpu_says_so(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 200))
+    with pytest.raises(Failed, match="CUDA finds no GPU"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings(device="cuda"))
 
 
 def test_bad_rows_are_quarantined_as_in_this_process(bundle: str, data: Path, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from engine.cli.app import app
 from engine.errors import InvalidConfig
+from kernels.gpu.device import gpu_is_available
 from tests.engine.batch.conftest import make_bundle, rows, write
 
 
@@ -56,3 +58,35 @@ def test_a_deliberate_error_leaves_with_its_code_and_without_a_traceback(fares: 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: expected Parquet files")
     assert "Traceback" not in done.stderr
+
+
+def scored(bundle: str, folder: Path, output: str, device: str, **environment: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-c", "from engine.cli.app import main; main()", "score", bundle]
+    command += ["-i", str(folder / "in"), "-o", str(folder / output), "--keep", "id", "--device", device]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")
+def test_without_a_gpu_auto_scores_on_the_cpu_and_cuda_is_refused_in_a_sentence(
+    fares: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 250))
+    assert [scored(fares, tmp_path, device, device)[0] for device in ("cpu", "auto")] == [0, 0]
+    assert pq.read_table(tmp_path / "auto").equals(pq.read_table(tmp_path / "cpu"))
+    code, out, err = scored(fares, tmp_path, "cuda", "cuda")
+    assert (code, out) == (5, "")
+    assert err.splitlines()[-1].startswith("error: device cuda was asked for, but CUDA finds no GPU")
+    assert "Traceback" not in err
+    assert scored(fares, tmp_path, "cuda", "cpu")[0] == 0, "the job goes on without the GPU"
+
+
+@pytest.mark.slow
+def test_in_the_simulator_a_job_on_cuda_has_the_bits_of_the_cpu(fares: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 60))
+    assert scored(fares, tmp_path, "cpu", "cpu")[0] == 0
+    code, _, err = scored(fares, tmp_path, "cuda", "cuda", NUMBA_ENABLE_CUDASIM="1")
+    assert code == 0, err
+    assert pq.read_table(tmp_path / "cuda").equals(pq.read_table(tmp_path / "cpu"))

@@ -16,6 +16,7 @@ from typing import IO
 
 import pytest
 
+from kernels.gpu.device import gpu_is_available
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import NUMERIC, Lane, bundle
 
@@ -178,6 +179,15 @@ def test_a_taken_port_is_said_in_one_sentence(packed, option):
     assert err == f"error: somebody listens on 127.0.0.1:{port} already; choose another {option}\n"
 
 
+@pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_in_one_sentence(packed):
+    options = ["--model", f"numeric={packed}", "--port", "0", "--jobs-port", "0", "--device", "cuda"]
+    code, out, err = ended(["serve", "--local", *options])
+    assert (code, out) == (5, "")
+    assert err.splitlines()[-1].startswith("error: device cuda was asked for, but CUDA finds no GPU")
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -188,6 +198,7 @@ def test_a_taken_port_is_said_in_one_sentence(packed, option):
         (["/nowhere.yaml"], "/nowhere.yaml"),
         (["--model", "numeric=/nowhere", "--port", "70000"], "$.serve.port"),
         (["--model", "numeric=/nowhere", "--replicas", "0"], "$.serve.replicas"),
+        (["--model", "numeric=/nowhere", "--device", "gpu"], "$.serve.device"),
     ],
 )
 def test_a_wrong_call_is_said_in_one_sentence(arguments, words):

@@ -15,6 +15,7 @@ class Device:
 
     def score_columns(self, columns, out):
         self.sizes.append(len(out))
+        self.n_columns = len(columns)
 
 
 def crossover(cpu_row_s, gpu_call_s, gpu_row_s):
@@ -32,10 +33,12 @@ def test_a_gpu_that_is_never_faster_is_never_used():
     assert crossover(cpu_row_s=1e-8, gpu_call_s=2e-2, gpu_row_s=0) == NEVER
 
 
-def test_the_cost_of_a_kernel_is_measured_at_the_size_asked_for():
+@pytest.mark.parametrize("n_features", [2, 150])
+def test_the_cost_of_a_kernel_is_measured_at_the_size_asked_for(n_features):
     device = Device("gpu")
-    assert measured_cost(2, 1, np.float32, np.float64)(device, 1000) > 0
+    assert measured_cost(n_features, 1, np.float32, np.float64)(device, 1000) > 0
     assert set(device.sizes) == {1000}
+    assert device.n_columns == n_features
 
 
 @pytest.mark.parametrize(("n_rows", "device"), [(1, "cpu"), (99, "cpu"), (100, "gpu"), (5000, "gpu")])
