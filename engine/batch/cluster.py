@@ -17,6 +17,7 @@ import ray
 from ray.data import DataContext, Datasource, read_datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
+from ray.exceptions import RayError
 
 from engine import ray_compat
 from engine.batch.blocks import Label, described
@@ -26,7 +27,7 @@ from engine.batch.plan import PLAN, Unit
 from engine.batch.progress import units_done
 from engine.batch.supervised import run_supervised
 from engine.batch.work import digest_of, work_of
-from engine.errors import TandemError
+from engine.errors import ScoringFailed, TandemError
 
 ROUNDS = 2
 """How often the cluster gets what is left, before the caller isolates it."""
@@ -48,7 +49,7 @@ def run_cluster(store: JobStore, units: Sequence[Unit]) -> None:
         for _ in range(ROUNDS):
             done = units_done(store)
             if left := [unit for unit in units if unit.index not in done]:
-                _run(store, digest, left)
+                _run_translated(store, digest, left)
             if found := failures(store, known=known):
                 raise as_error(found[0])
     done = units_done(store)
@@ -132,6 +133,17 @@ def write_block(store: JobStore, digest: str, block: pa.Table, *, runner: str) -
     finally:
         writer.abort()
     return None
+
+
+def _run_translated(store: JobStore, digest: str, units: Sequence[Unit]) -> None:
+    try:
+        _run(store, digest, units)
+    except RayError as error:
+        reason = str(error).splitlines()[0]
+        raise ScoringFailed(
+            f"the Ray cluster failed under the job ({reason}); what is committed stays: call the job again"
+            " to resume it, with --runner local if there is no cluster any more"
+        ) from error
 
 
 def _run(store: JobStore, digest: str, units: Sequence[Unit]) -> None:
