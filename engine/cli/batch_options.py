@@ -57,7 +57,7 @@ def _parameter(name: str) -> inspect.Parameter:
     kind, words = OPTIONS[name]
     default = getattr(Batch(), name)
     option = typer.Option(help=words, show_default=str(default) if default not in ((), "") else False)
-    annotation = Annotated[kind | None, option]
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
