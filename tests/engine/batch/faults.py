@@ -32,6 +32,7 @@ from tests.engine.batch import driver
 from tests.engine.batch.conftest import begin, expected, hidden, make_bundle, rows, write
 
 N_ROWS = 20_000
+N_ROWS_ON_RAY = 6_000
 LIMIT_S = 240.0
 YEAR_S = 366 * 24 * 3600
 FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
@@ -188,7 +189,7 @@ def on_cluster(root: Path, *names: str, last_words: str = "") -> str:
 
     The driver must go on by itself, unless it may end with some last words.
     """
-    job = Job(root)
+    job = Job(root, N_ROWS_ON_RAY)
     process = job.start("ray")
     cluster: list[psutil.Process] = []
     try:
