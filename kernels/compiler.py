@@ -8,6 +8,7 @@ that take part becomes part of a function's name, and an edit leaves no stale ma
 
 import functools
 import hashlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit, typeof
+from numba.np import linalg
 
 FLAGS: dict[str, Any] = {
     "nogil": True,  # a kernel touches no Python object, so other threads may run
@@ -23,6 +25,23 @@ FLAGS: dict[str, Any] = {
 }
 ROOT = Path(__file__).parents[1]
 OUR_IMPORT = re.compile(r"^from (kernels[.\w]*) import", re.MULTILINE)
+
+
+def _believe_in_blas() -> None:
+    """Keep Numba from importing SciPy at once to learn whether it has a BLAS: a quarter of a start's time.
+
+    A function that multiplies matrices still imports it, when it is compiled.
+    """
+    ensure_blas = linalg.ensure_blas
+    if importlib.util.find_spec("scipy"):
+        linalg.ensure_blas = lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = ensure_blas
+
+
+_believe_in_blas()
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -18,6 +18,7 @@ import ray
 from ray.data import DataContext, Datasource, read_datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
+from ray.exceptions import RayError
 
 from engine import ray_compat
 from engine.batch.blocks import Label, described
@@ -28,7 +29,7 @@ from engine.batch.progress import units_done
 from engine.batch.supervised import run_supervised
 from engine.batch.work import digest_of, work_of
 from engine.config import Device
-from engine.errors import TandemError
+from engine.errors import ScoringFailed, TandemError
 
 ROUNDS = 2
 """How often the cluster gets what is left, before the caller isolates it."""
@@ -54,7 +55,7 @@ def run_cluster(store: JobStore, units: Sequence[Unit], device: Device) -> None:
         for _ in range(ROUNDS):
             done = units_done(store)
             if left := [unit for unit in units if unit.index not in done]:
-                _run(store, digest, left, remote_options(device, ray.cluster_resources()))
+                _run_translated(store, digest, left, remote_options(device, ray.cluster_resources()))
             if found := failures(store, known=known):
                 raise as_error(found[0])
     done = units_done(store)
@@ -150,6 +151,17 @@ def remote_options(device: Device, resources: Mapping[str, float]) -> dict[str, 
         return dict(REMOTE)
     share = min(1.0, max(gpus / cpus, 1 / TASKS_PER_GPU))
     return {**REMOTE, "num_gpus": math.floor(share * GPU_PARTS) / GPU_PARTS}
+
+
+def _run_translated(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
+    try:
+        _run(store, digest, units, remote)
+    except RayError as error:
+        reason = str(error).splitlines()[0]
+        raise ScoringFailed(
+            f"the Ray cluster failed under the job ({reason}); what is committed stays: call the job again"
+            " to resume it, with --runner local if there is no cluster any more"
+        ) from error
 
 
 def _run(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:

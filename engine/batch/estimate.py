@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.batch.fragments import Footer
+from engine.batch.local import AHEAD_BYTES
 from engine.batch.part_file import PartFile
 from engine.batch.planning import Planned
-from engine.batch.reading import Columns, Piece
+from engine.batch.reading import PIECE_ROWS, Columns, Piece
 from engine.batch.work import Work
 
 TINY_GROUP_ROWS = 10_000
@@ -21,6 +22,8 @@ SLOW_CODECS = {"GZIP", "BROTLI", "ZSTD"}
 FLOATS = {"FLOAT", "DOUBLE"}
 WORTH_TELLING = 1.15
 """Advice is given where a rewrite makes reading so many times faster."""
+WORTH_SECONDS = 0.1
+"""Shorter times are told in milliseconds."""
 REPEATS = 3
 
 T = TypeVar("T")
@@ -81,10 +84,11 @@ class Estimate:
     def __str__(self) -> str:
         """A few lines for people."""
         lines = [
-            f"{self.rows:,} rows in {self.n_files:,} files of {self.input_bytes / 1e6:,.1f} MB,"
-            f" {self.n_units:,} units",
-            f"about {self.seconds:,.1f} s on {self.cores} cores, {self.memory_bytes / 1e6:,.0f} MB of memory"
-            f" for rows, {self.output_bytes / 1e6:,.1f} MB of output",
+            f"{self.rows:,} rows in {_counted(self.n_files, 'file')} of {self.input_bytes / 1e6:,.1f} MB,"
+            f" {_counted(self.n_units, 'unit')}",
+            f"about {_duration(self.seconds)} on {_counted(self.cores, 'core')},"
+            f" {self.memory_bytes / 1e6:,.0f} MB of memory for rows,"
+            f" {self.output_bytes / 1e6:,.1f} MB of output",
         ]
         return "\n".join([*lines, *(f"advice: {sentence}" for sentence in self.advice)])
 
@@ -92,16 +96,17 @@ class Estimate:
 def estimate(planned: Planned, sample: Sample | None, *, cores: int) -> Estimate:
     """The estimate for a plan, given what one row group took (None where there are no rows)."""
     plan, rows = planned.plan, planned.plan.rows
-    busy = max(1, min(cores, len(plan.units)))
+    busy = max(1, min(cores, max(len(plan.units), -(-rows // PIECE_ROWS))))
     scale = rows / sample.rows if sample else 0.0
-    largest = max((max(footer.rows, default=0) for footer in planned.footers), default=0)
+    row_bytes = sample.n_bytes / sample.rows if sample else 0.0
+    largest = min(max((max(footer.rows, default=0) for footer in planned.footers), default=0), PIECE_ROWS)
     return Estimate(
         n_files=len(plan.files),
         n_units=len(plan.units),
         rows=rows,
         input_bytes=sum(file.size for file in plan.files),
         output_bytes=int(sample.output_bytes * scale) if sample else 0,
-        memory_bytes=int(2 * busy * largest * sample.n_bytes / sample.rows) if sample else 0,
+        memory_bytes=int(min(AHEAD_BYTES + 2 * busy * largest * row_bytes, rows * row_bytes)),
         seconds=(sample.read_s + sample.score_s) * scale / busy if sample else 0.0,
         cores=busy,
         advice=advice(planned.footers, sample, rows=rows, cores=busy),
@@ -125,10 +130,10 @@ def advice(footers: Sequence[Footer], sample: Sample | None, *, rows: int, cores
     if names := sample.dictionary_floats:
         found.append(
             f"{len(names)} columns of floats (such as '{names[0]}') are stored as dictionaries; written"
-            f" without (use_dictionary=False), and with snappy, reading saves about {saved:,.1f} s"
+            f" without (use_dictionary=False), and with snappy, reading saves about {_duration(saved)}"
         )
     elif sample.codec in SLOW_CODECS:
-        found.append(f"pages are in {sample.codec}; with snappy, reading saves about {saved:,.1f} s")
+        found.append(f"pages are in {sample.codec}; with snappy, reading saves about {_duration(saved)}")
     return tuple(found)
 
 
@@ -165,6 +170,14 @@ def take_sample(planned: Planned, work: Work) -> Sample | None:
         dictionary_floats=tuple(c.path_in_schema for c in columns if is_dictionary_of_floats(c)),
         codec=columns[0].compression,
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds >= WORTH_SECONDS else f"{1e3 * seconds:,.0f} ms"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def is_dictionary_of_floats(column: pq.ColumnChunkMetaData) -> bool:

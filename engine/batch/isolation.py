@@ -18,6 +18,9 @@ REASON_KILLED = "kills the process that scores it"
 MAX_KILLERS = 1000
 """More in one unit are no odd rows but an odd model."""
 
+Part = tuple[Piece, pa.Table, bool]
+"""Rows of one place that stand or fall together, and whether they are known to kill."""
+
 
 def find_killers(n_rows: int, survives: Callable[[int, int], bool]) -> list[int]:
     """The offsets of the single rows that do not survive, by halving.
@@ -63,9 +66,7 @@ def rows_between(
         offset += piece.rows
 
 
-def set_apart(
-    pieces: Iterable[tuple[Piece, pa.Table]], offsets: list[int]
-) -> Iterator[tuple[Piece, pa.Table, bool]]:
+def set_apart(pieces: Iterable[tuple[Piece, pa.Table]], offsets: list[int]) -> Iterator[Part]:
     """The rows of a unit with each killer, marked True, in a table of its own."""
     offset = 0
     for piece, table in pieces:

@@ -1,16 +1,29 @@
-"""Runs units in this process, one thread per core: Parquet and kernels both leave the interpreter's lock."""
+"""Runs units in this process, in threads: Parquet and kernels both leave the interpreter's lock.
+
+Some threads read and write, a unit each; as many as there are cores score what was read, piece by
+piece, whichever unit it is of. So all cores are busy up to the last unit, and reading goes on while
+the model is still being loaded.
+"""
 
 import contextlib
 import threading
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 import pyarrow as pa
 
 from engine.batch.plan import Unit
+from engine.batch.reading import Piece
 from engine.batch.scoring import scorer_of
 from engine.batch.work import Work, run_unit
 from engine.errors import TandemError
+
+MORE_READERS = 2
+"""Units read beyond one per core, so that scoring never waits for a disk."""
+AHEAD_BYTES = 1 << 28
+"""Memory for rows that were read and are not written yet, of all units together."""
 
 
 def run_local(work: Work, units: Sequence[Unit], *, threads: int) -> None:
@@ -21,16 +34,21 @@ def run_local(work: Work, units: Sequence[Unit], *, threads: int) -> None:
     Args:
         work: The job.
         units: What is left of it.
-        threads: At most so many at once.
+        threads: At most so many score at once.
     """
     pa.set_cpu_count(1)
     preload(work)
-    with ThreadPoolExecutor(threads, thread_name_prefix="unit") as pool:
-        futures = [pool.submit(run_unit, work, unit, "local") for unit in units]
+    readers = threads + MORE_READERS if threads > 1 else 1
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="score") as scoring,
+        ThreadPoolExecutor(readers, thread_name_prefix="unit") as reading,
+    ):
+        score_all = partial(_score_ahead, scoring, AHEAD_BYTES // readers)
+        futures = [reading.submit(run_unit, work, unit, "local", score_all) for unit in units]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            reading.shutdown(wait=True, cancel_futures=True)
     _raise_first(futures)
 
 
@@ -42,6 +60,23 @@ def preload(work: Work) -> None:
             scorer_of(work.plan.bundle, work.plan.revision, work.plan.device)
 
     threading.Thread(target=load, name="load").start()
+
+
+def _score_ahead(
+    scoring: Executor, most_bytes: int, work: Work, unit: Unit, tables: Iterable[tuple[Piece, pa.Table]]
+) -> Iterator[tuple[Piece, pa.Table]]:
+    """The scored tables of a unit in their order, while at most so many bytes of later ones are read."""
+    waiting: deque[tuple[Piece, int, Future[pa.Table]]] = deque()
+    held_bytes = 0
+    for piece, table, kills in work.parts(unit, tables):
+        waiting.append((piece, table.nbytes, scoring.submit(work.score, piece, table, kills)))
+        held_bytes += table.nbytes
+        while waiting and (held_bytes > most_bytes or waiting[0][2].done()):
+            done, n_bytes, scored = waiting.popleft()
+            yield done, scored.result()
+            held_bytes -= n_bytes
+    for done, _, scored in waiting:
+        yield done, scored.result()
 
 
 def _raise_first(futures: Sequence[Future[bool]]) -> None:

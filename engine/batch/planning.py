@@ -19,7 +19,8 @@ from engine.batch.where import columns_of, condition_of
 from engine.bundle import Bundle
 from engine.config import Device
 from engine.errors import InvalidConfig, InvalidTable
-from engine.prepare.preparer import Preparer
+from engine.prepare.column_types import place_of
+from engine.schema import Schema
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _PARTITION_TYPES = {"int64": pa.int64(), "string": pa.string()}
@@ -68,7 +69,7 @@ def make_plan(
     footers = read_footers(filesystem, files)
     types = partition_types(files)
     unit_rows = spread(sum(sum(footer.rows) for footer in footers), options.unit_rows)
-    kept = _checked(Preparer(bundle.manifest.schema), bundle, files, footers, options, types)
+    kept = _checked(bundle, files, footers, options, types)
     plan = Plan(
         job=job or fingerprint(bundle.revision, options, files),
         bundle=absolute(location),
@@ -97,7 +98,6 @@ def partition_types(files: Sequence[InputFile]) -> dict[str, PartitionType]:
 
 
 def _checked(
-    preparer: Preparer,
     bundle: Bundle,
     files: Sequence[InputFile],
     footers: Sequence[Footer],
@@ -113,7 +113,7 @@ def _checked(
             continue
         seen.add(footer.schema)
         whole = _with_partitions(footer.schema, types, file)
-        _check_features(preparer, whole, file)
+        _check_features(bundle.manifest.schema, whole, file)
         found = _chosen(whole, options, file)
         if kept is not None and not found.equals(kept):
             raise _drifted(kept, found, file, files[0])
@@ -132,12 +132,13 @@ def _check_names(bundle: Bundle, options: Options) -> None:
         raise InvalidConfig(f"column '{hidden[0]}' bears a name that scoring uses itself; rename it")
 
 
-def _check_features(preparer: Preparer, schema: pa.Schema, file: InputFile) -> None:
-    names = schema.names
+def _check_features(wanted: Schema, found: pa.Schema, file: InputFile) -> None:
+    names = found.names
     if twice := [name for name in set(names) if names.count(name) > 1]:
         raise InvalidTable(f"column '{sorted(twice)[0]}' occurs twice - at {file.path}")
     try:
-        preparer.table(pa.Table.from_batches([], schema))
+        for feature in wanted.features:
+            place_of(found, feature)
     except InvalidTable as error:
         raise InvalidTable(f"{error} - at {file.path}") from error
 

@@ -90,7 +90,7 @@ def _values(report: Report) -> dict[str, object]:
         "headline": f"{record.rows_out:,} rows scored with {record.model}",
         "lead": f"From {', '.join(record.inputs)} into {report.output}.",
         "facts": [
-            (f"{rate / 1e6:.2f} M", "rows/s"),
+            (f"{rate / 1e6:.2f} M" if rate >= 1e6 else f"{rate:,.0f}", "rows/s"),
             (f"{report.seconds:,.1f} s", "from first to last unit"),
             (f"{record.rows_bad:,}", "bad rows"),
             (f"{len(record.files):,}", "input files"),
@@ -118,9 +118,15 @@ def _facts(report: Report) -> list[tuple[str, object]]:
         ("revision", record.revision),
         ("rows read", f"{record.rows_in:,}"),
         ("units", f"{record.n_units:,}"),
-        *((name, value) for name, value in options.items()),
+        *((name, _told(value)) for name, value in options.items()),
         ("engine", record.engine),
     ]
+
+
+def _told(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _figures(report: Report) -> list[tuple[str, object]]:
@@ -141,9 +147,14 @@ def _over_time(axes: Axes, report: Report) -> None:
     times = [0.0, *(unit.finished - begun for unit in units)]
     axes.plot(times, np.cumsum([0, *(unit.rows_in for unit in units)]), color=ACCENT)
     axes.set_xlabel("seconds")
-    axes.set_ylabel("rows")
+    _count_rows(axes)
 
 
 def _bars(axes: Axes, counts: Sequence[int], edges: Sequence[float]) -> None:
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=SECOND)
+    _count_rows(axes)
+
+
+def _count_rows(axes: Axes) -> None:
     axes.set_ylabel("rows")
+    axes.yaxis.set_major_formatter("{x:,.0f}")

@@ -1,7 +1,7 @@
 """The work of a job as any process sees it: one value per process, and one function to run a unit."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from engine.batch.filesystem import open_filesystem
-from engine.batch.isolation import REASON_KILLED, killers, set_apart
+from engine.batch.isolation import REASON_KILLED, Part, killers, set_apart
 from engine.batch.layout import Layout, layout_of
 from engine.batch.output import JobStore
 from engine.batch.plan import PLAN, Options, Plan, Unit
@@ -37,15 +37,22 @@ class Work:
         """The tables of a unit as they lie in the input, and where they come from."""
         return read_unit(self.plan, unit, self.filesystem, self.columns)
 
+    def parts(self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]) -> Iterator[Part]:
+        """The tables of a unit, with each row that is known to kill in one of its own."""
+        return set_apart(pieces, killers(self.store, unit))
+
+    def score(self, piece: Piece, table: pa.Table, kills: bool) -> pa.Table:
+        """A part, scored; rows known to kill are bad without being scored."""
+        if kills:
+            return self.scorer.refuse(table, piece, REASON_KILLED)
+        return self.scorer.score(table, piece)
+
     def score_all(
         self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]
     ) -> Iterator[tuple[Piece, pa.Table]]:
-        """The scored tables of a unit; rows known to kill are bad without being scored."""
-        for piece, table, kills in set_apart(pieces, killers(self.store, unit)):
-            if kills:
-                yield piece, self.scorer.refuse(table, piece, REASON_KILLED)
-            else:
-                yield piece, self.scorer.score(table, piece)
+        """The scored tables of a unit, one after the other."""
+        for piece, table, kills in self.parts(unit, pieces):
+            yield piece, self.score(piece, table, kills)
 
     def survives(self, table: pa.Table, piece: Piece) -> None:
         """Score a table for the sake of surviving it; bad rows are no matter here."""
@@ -54,6 +61,10 @@ class Work:
     def writer(self, unit: Unit, runner: str) -> UnitWriter:
         """A new attempt at a unit."""
         return UnitWriter(self.store, unit, self.layout, runner=runner)
+
+
+ScoreAll = Callable[[Work, Unit, Iterable[tuple[Piece, pa.Table]]], Iterator[tuple[Piece, pa.Table]]]
+"""Scores the tables of a unit, in their order."""
 
 
 @lru_cache(maxsize=4)
@@ -91,11 +102,11 @@ def make_work(plan: Plan, store: JobStore, schema: Schema) -> Work:
     )
 
 
-def run_unit(work: Work, unit: Unit, runner: str) -> bool:
+def run_unit(work: Work, unit: Unit, runner: str, score_all: ScoreAll = Work.score_all) -> bool:
     """Read, score, write and commit one unit; False if another attempt committed it first."""
     writer = work.writer(unit, runner)
     try:
-        for piece, scored in work.score_all(unit, work.read(unit)):
+        for piece, scored in score_all(work, unit, work.read(unit)):
             writer.write(scored, piece.rows)
         return writer.commit()
     except BaseException:

@@ -4,10 +4,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.batch_options import settings_of, with_batch_options
 from engine.config import Batch, read_config
 from engine.errors import InvalidConfig, TandemError
 
@@ -20,6 +21,7 @@ Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; `tandem j
 POLL_S = 0.5
 
 
+@with_batch_options
 def submit(
     bundle: Annotated[Path, typer.Argument(help="Directory of the bundle.")],
     input: Annotated[  # noqa: A002
@@ -27,17 +29,12 @@ def submit(
         typer.Option("--input", "-i", help="Parquet file, directory or glob; s3:// too. Repeatable."),
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Directory or s3:// prefix for the scores.")],
+    *,
+    options: dict[str, Any],
     config: Annotated[
         Path | None,
-        typer.Option(help="A YAML config whose `batch` section holds the options of `tandem score`."),
+        typer.Option(help="A YAML config whose `batch` section holds defaults for the options of the job."),
     ] = None,
-    keep: Annotated[
-        str, typer.Option(help="Input columns to write beside the score, separated by commas.")
-    ] = "",
-    mode: Annotated[
-        str, typer.Option(help="Where the output holds a result: error, overwrite or append.")
-    ] = "",
-    device: Annotated[str, typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).")] = "",
     job: Annotated[str, typer.Option(help="Your own id for the job: the same id is the same job.")] = "",
     restart: Annotated[bool, typer.Option("--restart", help="Give up what an unfinished job left.")] = False,
     wait: Annotated[
@@ -51,15 +48,13 @@ def submit(
     from engine.jobs.client import JobClient
     from engine.jobs.job import JobRequest
 
-    options = msgspec.to_builtins(read_config(config).batch if config else Batch())
-    options |= {"keep": [name.strip() for name in keep.split(",")]} if keep else {}
-    options |= {"mode": mode} if mode else {}
-    options |= {"device": device} if device else {}
     wanted = {
         "bundle": str(bundle.absolute()),
         "inputs": [_absolute(location) for location in input],
         "output": _absolute(output),
-        "settings": options,
+        "settings": msgspec.to_builtins(
+            settings_of(options, read_config(config).batch if config else Batch())
+        ),
         "job": job,
         "restart": restart,
     }

@@ -1,7 +1,7 @@
 """A column of an Arrow table as numbers: from its buffers, without a copy where its type already fits.
 
-Says which types a feature takes. Whole-column tests find the rows that may be bad; ``Rule`` then
-decides on each of them and finds the words.
+Whole-column tests find the rows that may be bad; ``Rule`` then decides on each of them and finds the
+words. Which types a feature takes, ``column_types`` says.
 """
 
 from typing import Any
@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.errors import InvalidTable
 from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, rounded, values_of
 from engine.prepare.categories import CategoryReader
-from engine.prepare.rules import INTEGER_TYPES, BadValue, Rule, bounds, holds_strings
+from engine.prepare.rules import INTEGER_TYPES, BadValue, Rule, bounds
 from engine.schema import Feature
 from kernels.columns.passes import count_odd
 
@@ -39,7 +38,7 @@ class ColumnReader:
         """The numbers of a column, and its bad rows with the reason.
 
         Args:
-            column: Of a type that ``check_type`` lets pass; sliced as it likes.
+            column: Of a type that ``column_types`` lets pass; sliced as it likes.
             out: Contiguous [n] of the block's type, written unless the column's memory is what is asked for.
 
         Returns:
@@ -82,52 +81,6 @@ class ColumnReader:
             except BadValue as bad:
                 reasons[row] = str(bad)
         return reasons
-
-
-def check_type(feature: Feature, found: pa.DataType) -> None:
-    """Raise ``InvalidTable`` unless a column of type ``found`` can hold the feature's values."""
-    if not _suits(feature, _value_type(found)):
-        raise InvalidTable(
-            f"column '{feature.name}': expected {expected(feature)}, got {found}{_cure(found)}"
-        )
-
-
-def expected(feature: Feature) -> str:
-    """What a feature's column holds, in words."""
-    if feature.type == "category":
-        return f"{'strings' if holds_strings(feature) else 'integers'} (a category)"
-    if feature.type == "bool":
-        return "bool, or the numbers 0 and 1"
-    if feature.type in INTEGER_TYPES:
-        return f"integers in the range of {feature.type}"
-    return f"numbers ({feature.type})"
-
-
-def _suits(feature: Feature, found: pa.DataType) -> bool:
-    if pa.types.is_null(found):
-        return True
-    if feature.type == "category" and holds_strings(feature):
-        return pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
-    if pa.types.is_boolean(found):
-        return feature.type == "bool"
-    return pa.types.is_integer(found) or pa.types.is_floating(found)
-
-
-def _value_type(found: pa.DataType) -> pa.DataType:
-    if isinstance(found, pa.BaseExtensionType):
-        return _value_type(found.storage_type)
-    if isinstance(found, pa.DictionaryType | pa.RunEndEncodedType):
-        return _value_type(found.value_type)
-    return found
-
-
-def _cure(found: pa.DataType) -> str:
-    found = _value_type(found)
-    if pa.types.is_decimal(found):
-        return "; cast it to double, which may round"
-    if pa.types.is_temporal(found):
-        return "; make a number of it as in training"
-    return ""
 
 
 def _plain(feature: Feature, chunk: Chunk) -> Chunk:

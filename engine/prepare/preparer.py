@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.errors import InvalidRequest, InvalidTable
+from engine.errors import InvalidRequest
 from engine.prepare.buffers import Chunk, Floats
-from engine.prepare.columns import ColumnReader, check_type, expected
+from engine.prepare.column_types import expected, place_of
+from engine.prepare.columns import ColumnReader
 from engine.prepare.rows import Prepared, RowReader, row_type
 from engine.prepare.rules import Rule, holds_strings
 from engine.prepare.samples import samples
@@ -131,7 +132,7 @@ class Preparer:
         """Where the features' columns are, all of suitable types; the last answer is remembered."""
         known = self._known
         if known is None or not known[0].equals(found):
-            known = found, tuple(_place(found, feature) for feature in self.schema.features)
+            known = found, tuple(place_of(found, feature) for feature in self.schema.features)
             self._known = known
         return known[1]
 
@@ -197,15 +198,6 @@ class Preparer:
         if values.dtype.kind not in self._kinds[place]:
             raise InvalidRequest(f"tensor '{feature.name}': expected {expected(feature)}, got {values.dtype}")
         return values
-
-
-def _place(found: pa.Schema, feature: Feature) -> int:
-    places = found.get_all_field_indices(feature.name)
-    if len(places) != 1:
-        got = "none" if not places else f"{len(places)} of that name"
-        raise InvalidTable(f"expected a column '{feature.name}' of {expected(feature)}, got {got}")
-    check_type(feature, found.field(places[0]).type)
-    return places[0]
 
 
 def _array_kinds(feature: Feature) -> str:

@@ -1,6 +1,7 @@
 """``make bench-batch``: scoring Parquet here, with stock Ray Data, and with hand-written pipelines.
 
     python -m load_tests.batch [--rows 10000000] [--files 10] [--rounds 3] [--quick] [--json FILE]
+    python -m load_tests.batch --small-files 1000   # the same rows in so many files, and in one
 
 Every contender runs in a process of its own; the rounds are interleaved, the median counts. Before
 any time is taken, all contenders' scores are compared with each other on the same rows.
@@ -43,6 +44,9 @@ def main() -> None:
     """Make the inputs, check the contenders against each other, time them, print the table."""
     arguments = _arguments()
     rows = 1_000_000 if arguments.quick else arguments.rows
+    if arguments.small_files:
+        print(small_files(rows, arguments.small_files, arguments.rounds))
+        return
     inputs = make_inputs(CACHE, rows, arguments.files)
     ways = [way for way in WAYS if not arguments.only or way in arguments.only.split(",")]
     check = make_inputs(CACHE, 100_000, 2)
@@ -57,6 +61,16 @@ def main() -> None:
     print(table(results, rows))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps({"rows": rows, "ways": results}, indent=2))
+
+
+def small_files(rows: int, n_files: int, rounds: int) -> str:
+    """What many small files cost the local runner, beside one file with the same rows."""
+    many, one = make_inputs(CACHE, rows, n_files), make_inputs(CACHE, rows, 1)
+    pairs = [[run("ours-local-cold", inputs)["total_s"] for inputs in (many, one)] for _ in range(rounds)]
+    shutil.rmtree(OUTPUTS)
+    many_s, one_s = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs)
+    return f"{rows:,} rows: {n_files:,} files {many_s:.2f} s, one {one_s:.2f} s; {ratio:.2f} × (goal 1.5 ×)"
 
 
 def run(way: str, inputs: Inputs) -> dict[str, Any]:
@@ -156,6 +170,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a million rows, one round")
+    parser.add_argument(
+        "--small-files", type=int, default=0, help="compare so many files with one, and nothing else"
+    )
     parser.add_argument("--only", default="", help=f"some of {', '.join(WAYS)}")
     parser.add_argument("--json", default="", help="write the figures to a file")
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """The ways to score Parquet that the benchmark compares, each run in a process of its own.
 
-``python -m load_tests.batch_contenders WAY ONNX BUNDLE DATA OUTPUT`` prints the seconds it took as
+``python -m load_tests.batch.ways WAY ONNX BUNDLE DATA OUTPUT`` prints the seconds it took as
 JSON. Ways with a cluster or processes of their own start them first; ``total_s`` counts that,
 ``job_s`` does not.
 """
