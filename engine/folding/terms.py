@@ -183,7 +183,8 @@ def _first_apart(points: NDArray[np.floating], real: Floats, transform: Transfor
     own = transformed(raw, transform)
     largest = (np.abs(np.nan_to_num(raw)) + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
     room = largest * (CLOSE if points.dtype == np.float64 else SINGLE_CLOSE)
-    same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real)) | np.isinf(own)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real)) | np.isinf(own)
     return None if same.all() else float(raw[np.argmin(same)])
 
 

@@ -46,6 +46,7 @@ REASONS = (
     "takes log1p of a scaled value",
     "imputes a value after clipping",
     "times larger",
+    "refuse even numbers of moderate size",  # log1p, whose NaN below -1 some transformers do not take
 )
 
 
@@ -89,7 +90,9 @@ def test_a_drawn_pipeline_before_a_linear_model_gives_its_numbers(
         made = quietly(pipeline[:-1].transform, rows)
         size = np.abs(made) @ np.abs(np.atleast_2d(pipeline[-1].coef_)).T
         room = 1e-12 * np.maximum(1.0, np.asarray(size).max(axis=1, keepdims=True))
-        assert (np.abs(got - expected) <= room * np.maximum(1.0, np.abs(expected))).all()
+        with np.errstate(invalid="ignore"):  # exp may overflow on both sides
+            near = np.abs(got - expected) <= room * np.maximum(1.0, np.abs(expected))
+        assert (near | (got == expected)).all()
 
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
