@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from engine import Scorer
 from engine.errors import UnsupportedModel
 from tests.engine.folding.drawn_pipelines import fitted, table, target, transformers, troubled
 
+pytestmark = pytest.mark.slow
 SLOWLY = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 FORESTS = [
     lambda: lightgbm.LGBMRegressor(n_estimators=8, num_leaves=12, verbose=-1, n_jobs=1),
