@@ -112,6 +112,8 @@ class _Chain:
         self._impute = raw
 
     def _then_clip(self, low: float, high: float) -> None:
+        if self._log1p and self._low < -1.0:
+            raise self._refusal("clips after log1p, which makes numbers below -1 missing")
         ends = sorted((self._raw(low), self._raw(high)))
         self._low, self._high = (float(min(max(end, ends[0]), ends[1])) for end in (self._low, self._high))
         if not np.isnan(self._impute):

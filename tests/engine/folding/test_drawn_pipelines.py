@@ -47,6 +47,7 @@ REASONS = (
     "neither rises nor falls",  # XGBoost behind a sparse number, whose 0 is missing
     "takes log1p of a scaled value",
     "imputes a value after clipping",
+    "clips after log1p",
     "times larger",
     "refuse even numbers of moderate size",  # log1p, whose NaN below -1 some transformers do not take
 )
