@@ -134,7 +134,8 @@ class Search:
                 continue
             return reach
         raise UnsupportedModel(
-            "the transforms refuse even numbers of moderate size; apply them before Tandem"
+            "the transforms refuse even numbers of moderate size; clip the feature first, or apply them"
+            " before Tandem"
         )
 
 

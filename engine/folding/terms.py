@@ -112,6 +112,8 @@ class _Chain:
         self._impute = raw
 
     def _then_clip(self, low: float, high: float) -> None:
+        if self._log1p and self._low < -1.0:
+            raise self._refusal("clips after log1p, which makes numbers below -1 missing")
         ends = sorted((self._raw(low), self._raw(high)))
         self._low, self._high = (float(min(max(end, ends[0]), ends[1])) for end in (self._low, self._high))
         if not np.isnan(self._impute):
@@ -183,7 +185,8 @@ def _first_apart(points: NDArray[np.floating], real: Floats, transform: Transfor
     own = transformed(raw, transform)
     largest = (np.abs(np.nan_to_num(raw)) + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
     room = largest * (CLOSE if points.dtype == np.float64 else SINGLE_CLOSE)
-    same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real)) | np.isinf(own)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real)) | np.isinf(own)
     return None if same.all() else float(raw[np.argmin(same)])
 
 

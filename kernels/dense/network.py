@@ -89,4 +89,7 @@ class Network:
         """The same for F contiguous columns of n values of one type; NaN is missing."""
         for start in range(0, len(out), BLOCK_ROWS):
             block = [column[start : start + BLOCK_ROWS] for column in columns]
-            self.score_rows(np.stack(block, axis=1), out[start : start + BLOCK_ROWS])
+            rows = out[start : start + BLOCK_ROWS]
+            sums = np.empty((len(rows), self._widths[0]))
+            self._first.score_columns(block, sums)
+            add_layers(sums, *self._layers, rows)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from engine import Scorer
 from engine.errors import UnsupportedModel
 from tests.engine.folding.drawn_pipelines import fitted, table, target, transformers, troubled
 
+pytestmark = pytest.mark.slow
 SLOWLY = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 FORESTS = [
     lambda: lightgbm.LGBMRegressor(n_estimators=8, num_leaves=12, verbose=-1, n_jobs=1),
@@ -45,7 +47,9 @@ REASONS = (
     "neither rises nor falls",  # XGBoost behind a sparse number, whose 0 is missing
     "takes log1p of a scaled value",
     "imputes a value after clipping",
+    "clips after log1p",
     "times larger",
+    "refuse even numbers of moderate size",  # log1p, whose NaN below -1 some transformers do not take
 )
 
 
@@ -89,7 +93,9 @@ def test_a_drawn_pipeline_before_a_linear_model_gives_its_numbers(
         made = quietly(pipeline[:-1].transform, rows)
         size = np.abs(made) @ np.abs(np.atleast_2d(pipeline[-1].coef_)).T
         room = 1e-12 * np.maximum(1.0, np.asarray(size).max(axis=1, keepdims=True))
-        assert (np.abs(got - expected) <= room * np.maximum(1.0, np.abs(expected))).all()
+        with np.errstate(invalid="ignore"):  # exp may overflow on both sides
+            near = np.abs(got - expected) <= room * np.maximum(1.0, np.abs(expected))
+        assert (near | (got == expected)).all()
 
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
