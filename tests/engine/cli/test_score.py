@@ -41,7 +41,7 @@ def test_a_dry_run_prints_an_estimate(fares: str, tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.parquet", rows(0, 250))
     arguments = ["score", fares, "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--dry-run"]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert done.stdout.startswith("250 rows in 1 files")
+    assert done.stdout.startswith("250 rows in 1 file of ")
     assert not (tmp_path / "out").exists()
 
 
