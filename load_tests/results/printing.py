@@ -44,7 +44,19 @@ def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
         return
     console.print(capacity_sentence(capacity), soft_wrap=True)
     headings = ("Poisson/s", "in time/s", "late", "p50", "p99", "SLO")
-    rows = [
+    console.print(_table(headings, curve_rows(capacity)))
+    if capacity.predicted_rate is not None:
+        console.print(prediction_sentence(capacity), style="dim", soft_wrap=True)
+    if target_rate:
+        console.print(replicas_sentence(capacity, target_rate), soft_wrap=True)
+    limited = next((trial.limited for trial in capacity.curve if trial.limited), None)
+    if limited:
+        console.print(limited, style="yellow", markup=False, soft_wrap=True)
+
+
+def curve_rows(capacity: Capacity) -> list[tuple[str, ...]]:
+    """Each run of the curve: its rate, goodput, share of late requests, latencies, and verdict."""
+    return [
         (
             f"{trial.rate:,.0f}",
             f"{trial.goodput:,.0f}",
@@ -55,14 +67,6 @@ def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
         )
         for trial in capacity.curve
     ]
-    console.print(_table(headings, rows))
-    if capacity.predicted_rate is not None:
-        console.print(prediction_sentence(capacity), style="dim", soft_wrap=True)
-    if target_rate:
-        console.print(replicas_sentence(capacity, target_rate), soft_wrap=True)
-    limited = next((trial.limited for trial in capacity.curve if trial.limited), None)
-    if limited:
-        console.print(limited, style="yellow", markup=False, soft_wrap=True)
 
 
 def print_trial(promise: Promise, trial: Trial) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from engine.pages.machine import machine
 from engine.pages.rendering import write_page
-from load_tests.capacity.search import Capacity, keeps
+from load_tests.capacity.search import Capacity
 from load_tests.results import figures
 from load_tests.results.printing import (
     capacity_sentence,
+    curve_rows,
     describe,
     milliseconds,
     prediction_sentence,
@@ -170,15 +171,5 @@ def _capacity_figures(capacity: Capacity) -> list[dict[str, object]]:
 
 
 def _curve_table(capacity: Capacity) -> dict[str, object]:
-    rows = [
-        (
-            f"{trial.rate:,.0f}",
-            f"{trial.goodput:,.0f}",
-            f"{100 * trial.n_late / max(1, trial.n_sent):.2f} %",
-            milliseconds(trial.p50_s),
-            milliseconds(trial.p99_s),
-            "kept" if keeps(capacity.promise, trial) else "missed",
-        )
-        for trial in capacity.curve
-    ]
-    return _table("Curve", ("Poisson/s", "in time/s", "late", "p50", "p99", "promise"), rows)
+    headings = ("Poisson/s", "in time/s", "late", "p50", "p99", "promise")
+    return _table("Curve", headings, curve_rows(capacity))

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from engine.errors import TandemError
 from load_tests.soak.checks import checks_of
-from load_tests.soak.growth import MIB, growths_of
-from load_tests.soak.page import write_soak_page
+from load_tests.soak.growth import growths_of
+from load_tests.soak.page import growth_cells, write_soak_page
 from load_tests.soak.result import Report, Setting
 from load_tests.soak.run import run_soak
 
@@ -71,17 +71,7 @@ def print_report(report: Report) -> None:
     for heading in headings:
         held.add_column(heading, justify="left" if heading == "process" else "right", no_wrap=True)
     for growth in report.growths:
-        held.add_row(
-            growth.who,
-            f"{growth.seconds:.0f} s",
-            f"{growth.rss_bytes / MIB:,.0f} MiB",
-            f"{growth.rss_rise / MIB:+.1f} MiB",
-            f"{growth.rss_bound / MIB:.0f} MiB",
-            f"{growth.n_descriptors:.0f}",
-            f"{growth.descriptors_rise:+.1f}",
-            f"{growth.n_threads:.0f}",
-            f"{growth.threads_rise:+.1f}",
-        )
+        held.add_row(*growth_cells(growth))
     console.print(held)
     for check in sorted(report.checks, key=lambda check: not check.holds):
         mark, colour = ("ok    ", "green") if check.holds else ("FAILED", "red")

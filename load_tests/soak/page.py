@@ -185,7 +185,7 @@ def _tables(report: Report) -> list[dict[str, object]]:
     held = ("process", "watched", "memory", "rise", "flat up to", "descriptors", "rise", "threads", "rise")
     kinds = [(kind, f"{count:,}") for kind, count in soak.by_kind.items()]
     tables = [
-        _table("What the processes held", held, [_growth_cells(growth) for growth in report.growths]),
+        _table("What the processes held", held, [growth_cells(growth) for growth in report.growths]),
         _table("Requests by wire format × rows", ("kind", "sent"), kinds),
     ]
     if soak.losses:
@@ -195,7 +195,8 @@ def _tables(report: Report) -> list[dict[str, object]]:
     return tables
 
 
-def _growth_cells(growth: Growth) -> tuple[str, ...]:
+def growth_cells(growth: Growth) -> tuple[str, ...]:
+    """What a process held and how it grew, as cells of a table."""
     return (
         growth.who,
         f"{growth.seconds:,.0f} s",
