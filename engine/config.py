@@ -18,6 +18,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Device = Literal["cpu", "auto", "cuda"]
+Mode = Literal["error", "overwrite", "append"]
 """Where a model's margins are computed. ``auto`` never changes a score: it uses a GPU, where there is one,
 for batches of forests and linear models so large that it was measured to be faster. ``cuda`` uses it for
 all, for ONNX graphs too, whose scores then differ in the last bits, and fails where there is none."""
@@ -96,7 +97,7 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runner: Literal["auto", "local", "ray"] = "auto"
     device: Device = "cpu"
     keep: tuple[str, ...] = ()
-    mode: Literal["error", "overwrite", "append"] = "error"
+    mode: Mode = "error"
     where: str = ""
     limit: Annotated[int, msgspec.Meta(ge=0)] = 0
     on_bad_row: Literal["fail", "null", "quarantine"] = "fail"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.batch.manifest import MANIFEST, SUCCESS, JobRecord, OutputManifest, Part, decode, encode
-from engine.batch.output import Mode
+from engine.config import Mode
 from engine.errors import JobChanged, OutputExists, StorageFailed
 
 AT_FDCWD = -100

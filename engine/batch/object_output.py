@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from engine.batch.filesystem import open_filesystem
 from engine.batch.manifest import MANIFEST, SUCCESS, JobRecord, OutputManifest, Part, decode, encode
-from engine.batch.output import Mode
+from engine.config import Mode
 from engine.errors import OutputExists, StorageFailed
 
 JOBS = "_jobs"

@@ -7,12 +7,11 @@ Both are plain values that pickle, so that workers on other machines reach the s
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Protocol
 
 from engine.batch.filesystem import absolute, is_object_store
 from engine.batch.manifest import JobRecord, OutputManifest, Part
-
-Mode = Literal["error", "overwrite", "append"]
+from engine.config import Mode
 
 
 class JobStore(Protocol):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xgboost
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
@@ -23,7 +23,9 @@ from engine.errors import UnsupportedModel
 from tests.engine.folding.drawn_pipelines import fitted, table, target, transformers, troubled
 
 pytestmark = pytest.mark.slow
-SLOWLY = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
+"""A pipeline takes seconds to pack, so a failure would take minutes to shrink."""
+SLOWLY = settings(max_examples=8, deadline=None, phases=UNSHRUNK, suppress_health_check=list(HealthCheck))
 FORESTS = [
     lambda: lightgbm.LGBMRegressor(n_estimators=8, num_leaves=12, verbose=-1, n_jobs=1),
     lambda: xgboost.XGBRegressor(n_estimators=5, max_depth=4, n_jobs=1),
@@ -50,6 +52,7 @@ REASONS = (
     "clips after log1p",
     "times larger",
     "refuse even numbers of moderate size",  # log1p, whose NaN below -1 some transformers do not take
+    "does not compute what its steps say",  # float32 steps that nearly cancel: more rounding than is let pass
 )
 
 
@@ -98,7 +101,7 @@ def test_a_drawn_pipeline_before_a_linear_model_gives_its_numbers(
         assert (near | (got == expected)).all()
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(SLOWLY, max_examples=4)
 @given(transformers(curved=False), st.integers(1, 2**30))
 def test_rows_blocks_and_parquet_give_a_linear_pipeline_the_same_bits(transformer: Any, seed: int) -> None:
     if scorer := packed(fitted(transformer, Ridge(), target(table(0)))):
