@@ -137,7 +137,7 @@ class Scorer:
         return margins if self._finished else self._answered(margins)
 
     def score_rows(self, X: NDArray[Any]) -> NDArray[Any]:
-        """The same of a prepared block, C-order [n, F] of the schema's type: taken as it is, never checked."""
+        """The same of a prepared block, C-order [n, F] of the schema's type; taken as it is, unchecked."""
         margins = np.empty((len(X), self._backend.n_outputs), self._backend.margin_dtype)
         self._backend.score_rows(X, margins)
         return margins if self._finished else self._answered(margins)

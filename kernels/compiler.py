@@ -6,6 +6,7 @@ looks at a function's own file only, but kernels call kernels of other files: so
 that take part becomes part of a function's name, and an edit leaves no stale machine code in use.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -48,9 +49,21 @@ def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` at its first call and keep the machine code on disk if possible."""
     function.__qualname__ = f"{function.__qualname__}_{sources_digest(inspect.getfile(function))}"
     try:
-        return njit(cache=True, **FLAGS)(function)
+        return _kept_if_possible(njit(cache=True, **FLAGS)(function))
     except RuntimeError:  # Numba: "no locator available", that is, no directory can be written
         return njit(**FLAGS)(function)
+
+
+def _kept_if_possible(dispatcher: Any) -> Any:
+    """``dispatcher``, for which a full disk is no error: its machine code is there, if not on disk."""
+    keep = dispatcher._cache.save_overload
+
+    def try_to_keep(signature: Any, code: Any) -> None:
+        with contextlib.suppress(OSError):
+            keep(signature, code)
+
+    dispatcher._cache.save_overload = try_to_keep
+    return dispatcher
 
 
 @functools.cache
