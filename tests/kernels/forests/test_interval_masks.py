@@ -190,14 +190,6 @@ def run_elsewhere(**environment: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processor", ["generic", "x86-64", "haswell"])
-def test_processors_with_narrower_vectors_give_the_same_bits(processor, tmp_path):
-    elsewhere = run_elsewhere(NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
-
-    assert elsewhere == run_elsewhere()
-
-
-@pytest.mark.slow
 def test_machine_code_is_kept_where_numba_cache_dir_says(tmp_path):
     run_elsewhere(NUMBA_CACHE_DIR=str(tmp_path))
 

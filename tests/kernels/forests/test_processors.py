@@ -1,0 +1,76 @@
+"""Kernels give the same bits on processors with narrower vectors, and use the vectors there are."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="names x86 processors"),
+]
+
+SCORE_SOME = """
+import hashlib
+import numpy as np
+from kernels.forests.interleaved import Interleaved
+from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.traversal import Traversal
+from tests.kernels.drawn_forests import Shape, random_forest, random_rows, scored, scored_by_columns
+digest = hashlib.sha256()
+made = [dict(max_leaves=leaves) for leaves in (8, 16, 32, 64)] + [dict(max_leaves=32, symmetric=True)]
+for seed, shape in enumerate(made):
+    random = np.random.default_rng(seed)
+    forest = random_forest(Shape(n_trees=140, n_thresholds=1000, n_outputs=2, **shape), random)
+    X = random_rows(forest, 31, np.float32, random)
+    expected = scored(Traversal(forest), forest, X)
+    for kernel in (IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)):
+        for result in (scored(kernel, forest, X), scored_by_columns(kernel, forest, X)):
+            assert result.tobytes() == expected.tobytes(), (kernel.name, shape)
+    digest.update(expected.tobytes())
+print(digest.hexdigest())
+"""
+COMPILE = """
+from numba import types
+from kernels.forests.interval_masks import add_blocks
+def array(kind, ndim):
+    return types.Array(kind, ndim, "C")
+add_blocks.compile((array(types.int64, 2), array(types.uint16, 2), array(types.uint8, 2),
+                    array(types.float64, 2), types.int64, types.int64))
+(code,) = add_blocks.inspect_asm().values()
+print(code)
+"""
+
+
+def run_on(processor, script, folder):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    if processor:
+        environment |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""}
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bits_here(tmp_path_factory):
+    return run_on(None, SCORE_SOME, tmp_path_factory.mktemp("here"))
+
+
+@pytest.mark.parametrize("processor", ["x86-64", "haswell"])
+def test_processors_with_narrower_vectors_give_the_same_bits(processor, bits_here, tmp_path):
+    assert run_on(processor, SCORE_SOME, tmp_path) == bits_here
+
+
+@pytest.mark.parametrize(
+    ("processor", "register"), [("skylake-avx512", "zmm"), ("haswell", "ymm"), ("x86-64", "xmm")]
+)
+def test_masks_stay_in_the_widest_registers(processor, register, tmp_path):
+    code = run_on(processor, COMPILE, tmp_path)
+
+    assert re.search(rf"\bv?p?and(ps|pd|d|q)?\s.*%{register}", code)
+    # One lane after the other would look for the lowest bit with these.
+    assert not re.search(r"\b(tzcnt|bsf|rep\s+bsf)", code)
