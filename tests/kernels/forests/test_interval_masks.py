@@ -1,8 +1,10 @@
 """Interval masks give the oracle's bits: at every door, for every number of rows, on every processor."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.forests.binning import Binning, Unsuited
+from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import CHUNK_BINS, CHUNK_ROWS, LEAF_BYTES, IntervalMasks
 from kernels.forests.simd import STACK_BYTES
 from kernels.forests.traversal import Traversal
@@ -145,6 +148,20 @@ def test_symmetric_trees_of_up_to_256_leaves_share_a_lane_of_8_bits(max_leaves, 
 
     assert kernel.n_lookups <= 8 * -(-300 // 128)
     assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+@pytest.mark.parametrize("kernel", [IntervalMasks, Interleaved])
+def test_a_call_keeps_alive_the_tables_it_reads(kernel):
+    forest = random_forest(Shape(n_trees=3, max_leaves=8), np.random.default_rng(0))
+    made = kernel(forest, np.float32)
+    tables = [weakref.ref(array) for array in made.arrays]
+
+    call = made.score_rows
+    del made
+    gc.collect()
+
+    assert callable(call)
+    assert all(table() is not None for table in tables)
 
 
 def test_threads_do_not_disturb_each_other():
