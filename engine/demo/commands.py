@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,10 +28,11 @@ def tandem(*arguments: str) -> None:
 def running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Keep a verb running inside the ``with`` block, its output in a file; interrupt it afterwards.
 
-    A process that has not left a minute after the interrupt is killed with all it started.
+    A process that has not left a minute after the interrupt is killed with all it started. A SIGTERM
+    ends the block as well, so that none is left behind.
     """
     show(arguments)
-    with log.open("wb") as output:
+    with _ended_by_sigterm(), log.open("wb") as output:
         process = subprocess.Popen(
             _command(arguments),
             stdin=subprocess.DEVNULL,
@@ -38,10 +40,10 @@ def running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield process
-    finally:
-        _stop(process)
+        try:
+            yield process
+        finally:
+            _stop(process)
 
 
 def say(words: str) -> None:
@@ -53,6 +55,19 @@ def say(words: str) -> None:
 def show(arguments: Sequence[str]) -> None:
     """Print a command on stderr as one would type it."""
     say(f"   $ {_text(arguments)}")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM raises ``SystemExit``; only the main thread can see to that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -3,8 +3,10 @@
 import pytest
 
 from load_tests.fast.generator import Samples
-from load_tests.overload import SLO_S, Overloaded, judged
+from load_tests.overload import Overloaded, judged
 from load_tests.swap import BEFORE_S, swap_of
+
+SLO_S = 0.05
 
 
 def samples(*requests: tuple[float, float, int]) -> Samples:
@@ -22,7 +24,7 @@ def evenly(start: float, stop: float, latency: float, status: int = 200) -> list
 
 def judge(*parts: list[tuple[float, float, int]]) -> Overloaded:
     requests = [request for part in parts for request in part]
-    return judged(samples(*requests), capacity=100.0, offered=200.0, seconds=10.0)
+    return judged(samples(*requests), slo_s=SLO_S, capacity=100.0, offered=200.0, seconds=10.0)
 
 
 def test_what_is_kept_is_not_missed() -> None:
