@@ -37,7 +37,7 @@ UNREADABLE = (pa.ArrowException, OSError, EOFError, struct.error, IndexError, Un
 _HEADER_TYPE, _HEADER, _ENDIANNESS, _DICTIONARY_DATA = 1, 2, 0, 1
 _NODES, _BUFFERS, _COMPRESSION = 1, 2, 3
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
-_FLOATS = {pa.float32(): np.dtype("<f4"), pa.float64(): np.dtype("<f8")}
+_FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype("<f4"), pa.float64(): np.dtype("<f8")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
