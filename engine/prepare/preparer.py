@@ -95,7 +95,7 @@ class Preparer:
         self._check_matrix(values)
         if self._as_is and values.dtype == self.schema.dtype:
             in_order = values.flags.c_contiguous and values.flags.aligned
-            return values if in_order else np.require(values, requirements=["C", "A"]), {}
+            return values if in_order else values.copy(), {}
         if self._as_is and values.dtype.kind == "f" and values.itemsize < self.schema.dtype.itemsize:
             return values.astype(self.schema.dtype, order="C"), {}  # exact
         if len(values) <= FEW_ROWS:

@@ -16,6 +16,7 @@ from engine.realtime.batching.batcher import Result
 from engine.realtime.doors.answers import Answer
 from engine.realtime.doors.arrow_streams import (
     Stream,
+    known_numbers,
     read_stream,
     stream_head,
     write_numbers,
@@ -30,7 +31,7 @@ _TYPE = (b"content-type", ARROW_STREAM)
 
 def read(revision: Revision, call: Call) -> Asked:
     """The rows of a stream; raises ``InvalidRequest`` or ``InvalidTable``."""
-    X, bad = _block(revision, read_stream(call.body, call.max_rows))
+    X, bad = _known(revision, call) or _block(revision, read_stream(call.body, call.max_rows))
     return Asked(X, bad, call.timeout_s)
 
 
@@ -42,6 +43,14 @@ def write(revision: Revision, asked: Asked, result: Result) -> Answer:  # noqa: 
     output = revision.output
     head = _head(revision.name, revision.id, output.columns, output.type, len(values))
     return Answer(200, [_TYPE], write_numbers(head, values))
+
+
+def _known(revision: Revision, call: Call) -> Prepared | None:
+    """The rows of a stream of the model's features, in their order, that begins like an earlier one."""
+    numbers = known_numbers(call.body, call.max_rows) if revision.is_numeric else None
+    if numbers is None or numbers.names != list(revision.datatypes):
+        return None
+    return revision.preparer.matrix(numbers.values)
 
 
 def _block(revision: Revision, stream: Stream) -> Prepared:

@@ -1,7 +1,8 @@
 """Arrow IPC streams in and out, by pyarrow; what repeats from request to request is kept.
 
-A client sends the same schema each time, and answers of as many rows differ in their values only.
-So a stream of one batch is read by its batch alone, and an answer is a known head before the scores.
+A client sends the same schema each time, and streams of as many numbers differ in their values only.
+So a stream of one batch is read by its batch alone, one that begins like an earlier one by its values
+alone, and an answer is a known head before the scores.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,12 +28,16 @@ ALIGNMENT = 8
 """pyarrow pads each buffer to a multiple of so many bytes."""
 MAX_SCHEMA_BYTES = 64 << 10
 """A longer schema is read anew each time."""
+MAX_LAYOUTS = 128
+"""Of so many streams it is known where their numbers are; each is as long as a schema may be."""
 UNREADABLE = (pa.ArrowException, OSError, EOFError, struct.error, IndexError, UnicodeDecodeError)
 """What bytes that are no stream raise; a column's name that is no UTF-8 too."""
 
 # Places in the flatbuffers of Arrow's Message.fbs.
-_HEADER_TYPE, _HEADER, _ENDIANNESS, _DICTIONARY_DATA, _COMPRESSION = 1, 2, 0, 1, 3
+_HEADER_TYPE, _HEADER, _ENDIANNESS, _DICTIONARY_DATA = 1, 2, 0, 1
+_NODES, _BUFFERS, _COMPRESSION = 1, 2, 3
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_FLOATS: dict[pa.DataType, np.dtype[Any]] = {pa.float32(): np.dtype("<f4"), pa.float64(): np.dtype("<f8")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +53,58 @@ class Stream:
     schema: pa.Schema
     names: list[str]
     batches: list[pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """A table of floats of one type without missing values.
+
+    Attributes:
+        names: Its columns, in order.
+        values: [n, columns], a view of the stream.
+    """
+
+    names: list[str]
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Schema:
+    """A schema, its columns' names, and their type where they are floats of one."""
+
+    schema: pa.Schema
+    names: list[str]
+    floats: np.dtype[Any] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    """Where a stream has its ``Numbers``, and where it ends but for the mark of the end."""
+
+    names: list[str]
+    dtype: np.dtype[Any]
+    shape: tuple[int, int]
+    start: int
+    strides: tuple[int, int]
+    end: int
+
+
+_LAYOUTS: dict[bytes, _Layout] = {}
+"""By all that a stream says before its values: it says everything of floats without missing ones."""
+
+
+def known_numbers(body: bytes, max_rows: int) -> Numbers | None:
+    """The numbers of a stream that begins like one that was read before; None for any other.
+
+    Raises ``BodyTooLarge``.
+    """
+    layout = _LAYOUTS.get(_head(body))
+    if layout is None or (len(body) != layout.end and body[layout.end :] != END):
+        return None
+    if layout.shape[0] > max_rows:
+        raise too_many_rows(layout.shape[0], max_rows)
+    values: NDArray[Any] = np.ndarray(layout.shape, layout.dtype, body, layout.start, layout.strides)
+    return Numbers(layout.names, values)
 
 
 def read_stream(body: bytes, max_rows: int) -> Stream:
@@ -104,21 +162,77 @@ def _read_one_batch(body: bytes, max_rows: int) -> Stream | None:
     at += PREFIX.size + len(metadata) + message.body.size
     if message.type != "record batch" or _is_compressed(metadata) or body[at:] not in (b"", END):
         return None
-    schema, names = _schema(body[: PREFIX.size + size])
-    if schema is None:
+    known = _schema(body[: PREFIX.size + size])
+    if known is None:
         return None
-    batch = pa.ipc.read_record_batch(message, schema)
-    return Stream(schema, names, [_checked(batch, batch.num_rows, max_rows)])
+    batch = pa.ipc.read_record_batch(message, known.schema)
+    _checked(batch, batch.num_rows, max_rows)
+    _remember(body, _layout(metadata, known, batch.num_rows, at - message.body.size, at))
+    return Stream(known.schema, known.names, [batch])
+
+
+def _head(body: bytes) -> bytes:
+    """A stream up to its first buffer; empty where there is none, or it would be long."""
+    try:
+        _, size = PREFIX.unpack_from(body)
+        _, more = PREFIX.unpack_from(body, PREFIX.size + size)
+    except struct.error:
+        return b""
+    size += more + 2 * PREFIX.size
+    return body[:size] if 0 < size <= MAX_SCHEMA_BYTES else b""
+
+
+def _remember(body: bytes, layout: "_Layout | None") -> None:
+    head = _head(body)
+    if layout is None or not head:
+        return
+    if len(_LAYOUTS) >= MAX_LAYOUTS:
+        _LAYOUTS.clear()
+    _LAYOUTS[head] = layout
+
+
+def _layout(metadata: bytes, known: _Schema, n_rows: int, start: int, end: int) -> _Layout | None:
+    """Where a stream has its values if they are ``Numbers`` at even distances.
+
+    Args:
+        metadata: Of a batch's message that pyarrow has read and found valid.
+        known: The schema.
+        n_rows: Of the batch.
+        start: Where the batch's buffers begin in the stream.
+        end: Where they end.
+    """
+    if known.floats is None or n_rows == 0:
+        return None
+    (message,) = struct.unpack_from("<I", metadata)
+    batch = _followed(metadata, _field(metadata, message, _HEADER))
+    if any(_pairs(metadata, batch, _NODES)[1::2]):  # columns are a length and how many are missing
+        return None
+    offsets = _pairs(metadata, batch, _BUFFERS)[2::4]  # after each bitmap's offset and length
+    distances = {after - before for before, after in pairwise(offsets)} or {0}
+    if len(distances) > 1:
+        return None
+    shape, strides = (n_rows, len(offsets)), (known.floats.itemsize, distances.pop())
+    return _Layout(known.names, known.floats, shape, start + offsets[0], strides, end)
+
+
+def _pairs(metadata: bytes, table: int, place: int) -> tuple[int, ...]:
+    """A flatbuffer table's vector of structs of two int64, flat."""
+    vector = _followed(metadata, _field(metadata, table, place))
+    (n_pairs,) = struct.unpack_from("<I", metadata, vector)
+    return struct.unpack_from(f"<{2 * n_pairs}q", metadata, vector + 4)
 
 
 @lru_cache(maxsize=64)
-def _schema(message: bytes) -> tuple[pa.Schema | None, list[str]]:
-    """A schema and its names; None for one of numbers in another byte order, which only a reader turns."""
+def _schema(message: bytes) -> _Schema | None:
+    """The schema in a message; None for one of numbers in another byte order, which only a reader turns."""
     schema = pa.ipc.read_schema(pa.py_buffer(message))
     metadata = message[PREFIX.size :]
     (at,) = struct.unpack_from("<I", metadata)
     header = _followed(metadata, _field(metadata, at, _HEADER))
-    return None if _field(metadata, header, _ENDIANNESS) else schema, schema.names
+    if _field(metadata, header, _ENDIANNESS):
+        return None
+    kinds = set(schema.types)
+    return _Schema(schema, schema.names, _FLOATS.get(kinds.pop()) if len(kinds) == 1 else None)
 
 
 def _read_batches(body: bytes, max_rows: int) -> Stream:

@@ -20,18 +20,32 @@ JSON_TYPES = frozenset(
 """Media types of a JSON body; curl's default among them."""
 
 
+TEXT_BYTES = 64 << 10
+"""JSON of a few hundred rows: reading it takes a millisecond, explaining thousands of tiny bad ones fifty."""
+RAW_BYTES = 1 << 20
+"""Raw numbers are seen where they are, or converted column by column."""
+
+
 class Door(msgspec.Struct, frozen=True, eq=False):
-    """A way in and out: ``read`` raises ``InvalidRequest``; its work is counted under ``name``."""
+    """A way in and out.
+
+    Attributes:
+        name: Its work is counted under it.
+        read: Raises ``InvalidRequest``.
+        write: The answer.
+        large_bytes: A longer body is read, and answered, beside the event loop.
+    """
 
     name: str
     read: Callable[[Revision, Call], Asked]
     write: Callable[[Revision, Asked, Result], Answer]
+    large_bytes: int
 
 
-JSON = Door("json", infer_door.read, infer_door.write)
-BINARY = Door("binary", infer_door.read, infer_door.write)
-ROWS = Door("rows", score_door.read, score_door.write)
-ARROW = Door("arrow", arrow_door.read, arrow_door.write)
+JSON = Door("json", infer_door.read, infer_door.write, TEXT_BYTES)
+BINARY = Door("binary", infer_door.read, infer_door.write, RAW_BYTES)
+ROWS = Door("rows", score_door.read, score_door.write, TEXT_BYTES)
+ARROW = Door("arrow", arrow_door.read, arrow_door.write, RAW_BYTES)
 
 
 def door_for(verb: str, headers: Mapping[bytes, bytes]) -> Door:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 HTML = (b"content-type", b"text/html; charset=utf-8")
 BODIES_AT_ONCE = 16
-"""Bodies of the largest size that are read at the same time; short ones are not counted."""
+"""Bodies of the largest size that are there at the same time; those answered past ASGI are not counted."""
 Reload = Callable[[str], Awaitable[None]]
 Scoring = tuple[ServedModel, str]
 """A model and the verb ``infer`` or ``score``."""
@@ -60,7 +60,7 @@ class ScoringApp:
         self, scorers: Mapping[str, Scores], settings: Serve, slos: Mapping[str, Slo] | None = None
     ) -> None:
         self.in_flight = 0
-        self._reading_bytes = 0
+        self._held_bytes = 0
         self.draining = False
         self.reload: Reload | None = None
         self._settings = settings
@@ -143,7 +143,7 @@ class ScoringApp:
     async def close(self) -> None:
         """End the models' threads and give back the counters."""
         for model in self._models.values():
-            model.batcher.close()
+            model.close()
         self._counters.close()
 
     async def _answer(self, scope: Message, receive: Receive, arrived_s: float) -> Answer:
@@ -160,12 +160,14 @@ class ScoringApp:
             return error_answer(error)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         passage = Passage(model, arrived_s, future.set_result)
+        self._held_bytes += len(body)  # it may have to wait for the thread that reads it
         try:
             self._pass(passage, route.verb, headers, body)
             if model.batcher.is_dear and not passage.done():
                 await _unless_gone(future, receive)
             return await future
         finally:
+            self._held_bytes -= len(body)
             passage.cancel()
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
@@ -175,16 +177,16 @@ class ScoringApp:
 
     @contextmanager
     def _room_for_body(self, length: bytes | None) -> Iterator[None]:
-        """Keep the memory of bodies that are read at the same time within bounds."""
+        """Keep the memory of bodies that are there at the same time within bounds."""
         known = length is not None and length.isdigit()
         size = min(int(length or 0), self.max_body_bytes) if known else self.max_body_bytes
-        if self._reading_bytes + size > BODIES_AT_ONCE * self.max_body_bytes:
-            raise Overloaded(f"bodies of {self._reading_bytes} bytes are being read; try again later")
-        self._reading_bytes += size
+        if self._held_bytes + size > BODIES_AT_ONCE * self.max_body_bytes:
+            raise Overloaded(f"bodies of {self._held_bytes} bytes are here already; try again later")
+        self._held_bytes += size
         try:
             yield
         finally:
-            self._reading_bytes -= size
+            self._held_bytes -= size
 
     def _pass(self, passage: Passage, verb: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
         settings = self._settings

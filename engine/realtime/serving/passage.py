@@ -1,12 +1,17 @@
 """One scoring request from head and body to its answer: in through a door, the batcher, and out again.
 
 No coroutine: the batcher calls back when there is a result. So a connection of our own server answers
-without a task per request, and ASGI awaits the same thing.
+without a task per request, and ASGI awaits the same thing. What takes long of a large body is done in
+a thread, so that the loop serves the others meanwhile.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
 from engine.errors import Failed, TandemError
 from engine.realtime.batching.batcher import Result, Waiting
@@ -17,6 +22,7 @@ from engine.realtime.doors.door import JSON, Door, door_for
 from engine.realtime.serving.served import ServedModel, needs_no_model, server_timing, settled
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MIN_COMPRESSED_BYTES = 1024
 """A smaller answer is not worth compressing."""
@@ -32,8 +38,8 @@ class Passage:
     """
 
     __slots__ = (
-        "_accept", "_arrived_s", "_asked", "_decoded_s", "_deliver", "_door", "_ended", "_model", "_revision",
-        "_ticket",
+        "_accept", "_arrived_s", "_asked", "_decoded_s", "_deliver", "_door", "_ended", "_is_large", "_model",
+        "_revision", "_ticket",
     )  # fmt: skip
 
     def __init__(self, model: ServedModel, arrived_s: float, deliver: Callable[[Answer], None]) -> None:
@@ -45,6 +51,7 @@ class Passage:
         self._accept: bytes | None = None
         self._ticket: Waiting | None = None
         self._ended = False
+        self._is_large = False
         model.counters.request_begun()
 
     def begin(
@@ -61,14 +68,17 @@ class Passage:
         """
         try:
             self._door = door_for(verb, headers)
-            if b"content-encoding" in headers:
-                body = inflate(body, headers[b"content-encoding"], max_body_bytes)
+            # Compressed, it is as large as what becomes of it.
+            self._is_large = len(body) > self._door.large_bytes or b"content-encoding" in headers
             self._accept = headers.get(b"accept-encoding")
             timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
-            if b'"timeout"' not in body:
+            if not self._is_large and b'"timeout"' not in body:
                 self._model.batcher.refuse_early(self._arrived_s + timeout_s - time.perf_counter())
-            call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
-            self._ask(self._door.read(self._revision, call))
+            read = partial(self._read, headers, body, timeout_s, (max_body_bytes, max_rows))
+            if self._is_large:
+                self._do_aside(read, self._ask)
+            else:
+                self._ask(read())
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
 
@@ -78,12 +88,16 @@ class Passage:
 
     def set_result(self, result: Result) -> None:
         """The batcher has scored."""
+        scored_s = time.perf_counter()
+        self._ticket = None
         try:
-            answer = self._answer(settled(self._asked, result))
+            result = settled(self._asked, result)
+            if self._is_large:
+                self._do_aside(partial(self._write, result), partial(self._answer, result, scored_s))
+            else:
+                self._answer(result, scored_s, self._write(result))
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
-        else:
-            self._end(answer)
 
     def set_exception(self, error: Exception) -> None:
         """It cannot be answered but with an error."""
@@ -104,6 +118,32 @@ class Passage:
         if self._ticket is not None:
             self._model.batcher.cancel(self._ticket)
 
+    def _do_aside(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Let a thread do some work, and go on on the event loop with what it gives."""
+        loop = asyncio.get_running_loop()
+
+        def done(future: "Future[T]") -> None:
+            loop.call_soon_threadsafe(self._go_on, future, then)
+
+        self._model.aside.submit(work).add_done_callback(done)
+
+    def _go_on(self, done: "Future[T]", then: Callable[[T], None]) -> None:
+        if self._ended:
+            return
+        try:
+            then(done.result())
+        except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
+            self.set_exception(error)
+
+    def _read(
+        self, headers: Mapping[bytes, bytes], body: bytes, timeout_s: float, limits: tuple[int, int]
+    ) -> Asked:
+        max_body_bytes, max_rows = limits
+        if b"content-encoding" in headers:
+            body = inflate(body, headers[b"content-encoding"], max_body_bytes)
+        call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
+        return self._door.read(self._revision, call)
+
     def _ask(self, asked: Asked) -> None:
         self._asked = asked
         self._decoded_s = time.perf_counter()
@@ -114,15 +154,17 @@ class Passage:
                 self._revision.scorer, asked.X, self._arrived_s, asked.budget_s, self
             )
 
-    def _answer(self, result: Result) -> Answer:
-        scored_s = time.perf_counter()
+    def _write(self, result: Result) -> Answer:
         answer = self._door.write(self._revision, self._asked, result)
-        times_s = (self._arrived_s, self._decoded_s, scored_s)
-        total_s = self._model.count(result, times_s, self._asked.budget_s)
-        answer.headers += (self._revision.header, server_timing(result.queue_s, result.score_s, total_s))
         if self._accept is not None and len(answer.body) > MIN_COMPRESSED_BYTES:
             _compress(answer, self._accept)
         return answer
+
+    def _answer(self, result: Result, scored_s: float, answer: Answer) -> None:
+        times_s = (self._arrived_s, self._decoded_s, scored_s)
+        total_s = self._model.count(result, times_s, self._asked.budget_s)
+        answer.headers += (self._revision.header, server_timing(result.queue_s, result.score_s, total_s))
+        self._end(answer)
 
     def _end(self, answer: Answer) -> None:
         self._ended = True

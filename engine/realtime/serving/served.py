@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import msgspec
@@ -88,6 +89,9 @@ class ServedModel:
         slo_s: The promise.
         max_batch_rows: Most rows of one call.
         counters: Where its work is counted.
+
+    Attributes:
+        aside: One thread for what large requests take beside the model.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class ServedModel:
         self.slo_s = slo_s
         self.counters = counters
         self.batcher = Batcher(Admission(slo_s, max_batch_rows), counters)
+        self.aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
 
     def learn_costs(self, budget_s: float = 1.0) -> None:
         """Time batches of one row, two, four and so on, so that admission knows what it promises.
@@ -141,6 +146,11 @@ class ServedModel:
         except asyncio.CancelledError:
             self.batcher.cancel(ticket)
             raise
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self.batcher.close()
+        self.aside.shutdown(wait=False)
 
     def count(self, result: Result, times_s: tuple[float, float, float], budget_s: float) -> float:
         """Count a request that is answered now; returns the seconds it took.

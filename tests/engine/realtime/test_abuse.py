@@ -4,8 +4,10 @@ import gzip
 import json
 import resource
 import socket
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +18,7 @@ from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import Engine, Lane, start
+from tests.engine.realtime.test_disconnect import wait_until
 
 INFER, SCORE = "/v2/models/numeric/infer", "/v1/models/numeric/score"
 MANY = 100_000
@@ -173,6 +176,47 @@ def test_bodies_that_trickle_keep_nobody_else_waiting(roomy: Engine, neighbour: 
         for sender in slow[1::2]:
             assert b"30.0" in sender.recv(4096)
         assert Account.sum([client.stop()]).losses == []
+
+
+BAD_ROWS = json.dumps({"rows": [{"f0": "x"}] * 60_000}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(BAD_ROWS, {}), (gzip.compress(BAD_ROWS, 1), {"Content-Encoding": "gzip"})],
+    ids=["plain", "compressed"],
+)
+def test_a_large_body_is_read_beside_the_loop_which_answers_others(
+    roomy: Engine, body: bytes, headers: Mapping[str, str]
+) -> None:
+    aside, go_on = roomy.app.model("numeric").aside, threading.Event()
+    aside.submit(go_on.wait)
+    with ThreadPoolExecutor() as threads:
+        try:
+            large = threads.submit(roomy.ask, "POST", SCORE, body, headers)
+            wait_until(lambda: aside._work_queue.qsize() > 0)
+            assert roomy.ask("POST", SCORE, ROW).json["scores"] == [30.0]
+            assert not large.done()
+        finally:
+            go_on.set()
+        reply = large.result()
+    assert (reply.status, "row 0: " in reply.json["error"]) == (400, True)
+
+
+def test_who_leaves_while_a_large_body_waits_is_forgotten(roomy: Engine) -> None:
+    aside, go_on = roomy.app.model("numeric").aside, threading.Event()
+    aside.submit(go_on.wait)
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    body = gzip.compress(ROW)
+    try:
+        with socket.create_connection(("127.0.0.1", roomy.port), timeout=20) as client:
+            client.sendall(head % (SCORE.encode(), len(body)) + body)
+            wait_until(lambda: roomy.app.in_flight == 1)
+        wait_until(lambda: roomy.app.in_flight == 0)
+    finally:
+        go_on.set()
+    assert roomy.ask("POST", SCORE, ROW).json["scores"] == [30.0]
+    assert roomy.app.in_flight == 0
 
 
 @pytest.mark.parametrize(

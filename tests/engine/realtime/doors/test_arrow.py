@@ -104,6 +104,15 @@ def test_a_run_of_two_thousand_million_rows_is_refused_by_its_count(lane: Lane) 
     assert reply.status == 413
 
 
+def test_known_streams_of_numbers_have_the_scores_of_their_own_rows(lane: Lane) -> None:
+    for scale in (1.0, 2.0, 3.0):
+        table = pa.table({f"f{place}": pa.array([scale, 0.0], pa.float32()) for place in range(4)})
+        rows = table.to_pylist()
+        plain = lane.ask("POST", "/v1/models/numeric/score", {"rows": rows}).json["scores"]
+        reply = lane.ask("POST", "/v1/models/numeric/score", stream(table), {"Content-Type": STREAM})
+        assert pa.ipc.open_stream(reply.body).read_all()["score"].to_pylist() == plain
+
+
 NUMBERS = {"f0": [1.0, 0.5], "f1": [2.0, None], "f2": [3.0, 0.0], "f3": [4.0, 1.0]}
 
 
@@ -116,9 +125,10 @@ def test_numbers_of_any_type_in_any_order_are_the_same_rows(
     values = {name: pa.array(columns[name]) for name in order}
     table = pa.table({name: v if name == "x" else v.cast(kind, safe=False) for name, v in values.items()})
     body = stream(table)
-    reply = lane.ask("POST", "/v1/models/numeric/score", body, {"Content-Type": STREAM})
-    scores = pa.ipc.open_stream(reply.body).read_all()["score"].to_pylist()
-    assert scores[0] == 30.0
+    for _ in range(2):  # the second time its head is known
+        reply = lane.ask("POST", "/v1/models/numeric/score", body, {"Content-Type": STREAM})
+        scores = pa.ipc.open_stream(reply.body).read_all()["score"].to_pylist()
+        assert scores[0] == 30.0
 
 
 def test_a_column_twice_or_of_a_wrong_type_is_named(lane: Lane) -> None:

@@ -14,6 +14,7 @@ from engine.realtime.doors.arrow_streams import (
     END,
     PREFIX,
     Stream,
+    known_numbers,
     read_stream,
     stream_head,
     write_numbers,
@@ -110,3 +111,66 @@ def test_numbers_after_their_head_are_the_stream_that_pyarrow_writes(
     assert write_numbers(head, values) == write_stream(
         pa.table(columns, names=list(names), metadata={"model": "m"})
     )
+
+
+def floats(n_rows: int, seed: int, kind: pa.DataType) -> pa.Table:
+    values = np.random.default_rng(seed).normal(size=(3, n_rows))
+    return pa.table({name: pa.array(column).cast(kind) for name, column in zip("abc", values, strict=True)})
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("n_rows", [1, 7, 64])
+def test_a_stream_that_begins_like_an_earlier_one_has_its_own_numbers(kind: pa.DataType, n_rows: int) -> None:
+    read_stream(write_stream(floats(n_rows, 0, kind)), 100)
+    table = floats(n_rows, 1, kind)
+    for body in (write_stream(table), write_stream(table).removesuffix(END)):
+        numbers = known_numbers(body, 100)
+        assert numbers is not None
+        assert numbers.names == table.column_names
+        assert numbers.values.tobytes() == np.stack([column.to_numpy() for column in table], 1).tobytes()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE,
+        pa.table({"a": pa.array([1.0, None]), "b": [1.0, 2.0]}),
+        pa.table({"a": pa.array([1.0, 2.0], pa.float32()), "b": [1.0, 2.0]}),
+        pa.table({"a": [1.0, 2.0]}).slice(0, 0),
+        pa.concat_tables([pa.table({"a": [1.0, 2.0]})] * 2),
+    ],
+    ids=["strings", "missing values", "two types", "no rows", "two batches"],
+)
+def test_what_more_than_the_head_decides_is_read_anew(table: pa.Table) -> None:
+    body = write_stream(table)
+    read_stream(body, 100)
+    assert known_numbers(body, 100) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_changed_bytes_of_a_known_stream_are_read_as_pyarrow_reads_them(data: st.DataObject) -> None:
+    body = write_stream(floats(5, 0, pa.float64()))
+    read_stream(body, 100)
+    changed = bytearray(body)
+    for _ in range(data.draw(st.integers(0, 2))):
+        changed[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(changed[: data.draw(st.integers(len(body) - 60, len(body)))])
+    numbers = known_numbers(cut, 100)
+    if numbers is not None:
+        expected = pa.ipc.open_stream(cut).read_all()
+        assert numbers.names == expected.column_names
+        assert numbers.values.tobytes() == np.stack([column.to_numpy() for column in expected], 1).tobytes()
+
+
+def test_rows_over_the_limit_are_refused_in_a_known_stream_too() -> None:
+    body = write_stream(floats(3, 0, pa.float32()))
+    read_stream(body, 100)
+    with pytest.raises(BodyTooLarge, match="3 rows, at most 2"):
+        known_numbers(body, 2)
+
+
+def test_a_bounded_number_of_heads_is_remembered() -> None:
+    for n_rows in range(1, 2 * arrow_streams.MAX_LAYOUTS):
+        read_stream(write_stream(floats(n_rows, 0, pa.float32())), 1000)
+    assert 0 < len(arrow_streams._LAYOUTS) <= arrow_streams.MAX_LAYOUTS
