@@ -7,6 +7,8 @@ everybody late.
 import math
 from typing import Protocol
 
+import msgspec
+
 RISE = 1.1
 FALL = 0.999
 """An estimate rises by a tenth when exceeded and falls by a thousandth when not, so that in balance
@@ -20,6 +22,9 @@ CHEAP_BATCH_SHARE = 0.05
 
 RETRY_FALL = 0.99
 """An estimate that lets nobody wait falls by this with each smaller batch: nothing else would correct it."""
+
+BEHIND_SHARE = 0.25
+"""A request that lay unread for this share of its time tells that the loop itself is behind."""
 
 LAG_FALL = 0.98
 MOST_LAG_SHARE = 0.25
@@ -96,6 +101,25 @@ class CostModel:
         return self._middle[(n_rows - 1).bit_length()] or self.cost_s(n_rows)
 
 
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """Why a request is not admitted; put into words only when asked, which costs more than to decide.
+
+    Attributes:
+        n_rows: Its rows.
+        n_waiting: The rows that wait already.
+        wait_s: When its answer would be there; None where it would be in time and make others late.
+    """
+
+    n_rows: int
+    n_waiting: int
+    wait_s: float | None
+
+    def __str__(self) -> str:
+        if self.wait_s is None:
+            return f"{self.n_rows} rows would make requests late that wait already"
+        return f"{self.n_waiting} rows wait, an answer to {self.n_rows} more would take {self.wait_s:.3g} s"
+
+
 class Admission:
     """Admits a request if it will be answered in time, whatever may still come behind it.
 
@@ -108,7 +132,7 @@ class Admission:
         max_rows: Most rows of a batch now: the largest power of two whose cost leaves room in the promise.
         full_s: What such a batch costs.
         row_s: What one row takes, typically.
-        lag_s: From the end of a batch to its answers, lately; counted against every deadline.
+        lag_s: How late the event loop is, lately; counted against every deadline.
     """
 
     __slots__ = ("_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows", "row_s", "slo_s")
@@ -142,7 +166,7 @@ class Admission:
             rows *= 2
 
     def observe_lag(self, lag_s: float) -> None:
-        """Learn how long the scores of a batch waited for the event loop; forgets within some batches."""
+        """Learn how long a batch, or its scores, waited for the event loop; forgets within some batches."""
         if lag_s > self.lag_s:
             self.lag_s += (min(lag_s, self.slo_s * MOST_LAG_SHARE) - self.lag_s) / 8
         else:
@@ -168,12 +192,19 @@ class Admission:
         return typical_s <= min(self.slo_s * DEAR_BATCH_SHARE, half_s * WORTH_DOUBLING)
 
     def refusal(
-        self, n_rows: int, *, budget_s: float, small_rows: int, large_rows: int, rest_s: float
-    ) -> str | None:
+        self,
+        n_rows: int,
+        *,
+        budget_s: float,
+        small_rows: int,
+        large_rows: int,
+        rest_s: float,
+        unread_s: float = 0.0,
+    ) -> Refusal | None:
         """Why a request that arrives now would be late, or make another late; None admits it.
 
         A request that finds everything idle and fits one batch is always tried: nobody is hurt, and
-        only what is tried is learned from.
+        only what is tried is learned from. Nothing is idle where the loop is behind.
 
         Args:
             n_rows: Its rows.
@@ -181,7 +212,9 @@ class Admission:
             small_rows: Rows that wait in the small queue.
             large_rows: Rows that wait in the large queue.
             rest_s: What is left of the batch under way, 0 where there is none.
+            unread_s: How long the request lay in its socket.
         """
+        is_behind = unread_s > BEHIND_SHARE * max(0.0, unread_s + budget_s)
         budget_s = budget_s * CERTAIN_SHARE - self.lag_s
         if small_rows == 0:
             self._slack_s = math.inf
@@ -192,32 +225,32 @@ class Admission:
                 self._slack_s = min(self._slack_s, spare_s)
                 return None
         if n_rows <= self.max_rows:
-            if small_rows == large_rows == 0 and rest_s <= 0:
+            if small_rows == large_rows == 0 and rest_s <= 0 and not is_behind:
                 return None
             return self._refusal_small(n_rows, budget_s, small_rows, large_rows, rest_s)
         return self._refusal_large(n_rows, budget_s, small_rows, large_rows, rest_s)
 
     def _refusal_small(
         self, n_rows: int, budget_s: float, small_rows: int, large_rows: int, rest_s: float
-    ) -> str | None:
+    ) -> Refusal | None:
         own = -(-(small_rows + n_rows) // self.max_rows)
         turns = own + min(own, -(-large_rows // self.max_rows))
         spare_s = budget_s - rest_s - turns * self.full_s
         if spare_s < 0:
-            return f"{small_rows + large_rows} rows wait, an answer would take {budget_s - spare_s:.3g} s"
+            return Refusal(n_rows, small_rows + large_rows, budget_s - spare_s)
         self._slack_s = min(self._slack_s, spare_s)
         return None
 
     def _refusal_large(
         self, n_rows: int, budget_s: float, small_rows: int, large_rows: int, rest_s: float
-    ) -> str | None:
+    ) -> Refusal | None:
         before, after = -(-large_rows // self.max_rows), -(-(large_rows + n_rows) // self.max_rows)
         wait_s = rest_s + 2 * after * self.full_s
         if wait_s > budget_s:
-            return f"{n_rows} rows and {large_rows + small_rows} that wait would take {wait_s:.3g} s"
+            return Refusal(n_rows, small_rows + large_rows, wait_s)
         small = -(-small_rows // self.max_rows)
         delay_s = (min(small, after) - min(small, before)) * self.full_s
         if delay_s > self._slack_s:
-            return f"{n_rows} rows would make requests late that wait already"
+            return Refusal(n_rows, small_rows + large_rows, None)
         self._slack_s -= delay_s
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DeadlineExceeded, Overloaded
-from engine.realtime.batching.admission import Admission
+from engine.realtime.batching.admission import Admission, Refusal
 from engine.realtime.batching.bisection import Block, score_bisected
 from engine.realtime.batching.queueing import Batch, Queue, Ticket
 
@@ -118,6 +118,7 @@ class Batcher:
         self._lock = threading.Lock()
         self._busy_until_s = 0.0
         self._scheduled = False
+        self._scheduled_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -134,19 +135,31 @@ class Batcher:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         now_s, deadline_s = self._clock(), arrived_s + budget_s
         with self._lock:
-            self._admit(len(X), X.nbytes, now_s, deadline_s - now_s)
+            refusal = self._refusal(len(X), X.nbytes, now_s, deadline_s - now_s)
+            if refusal is not None:
+                self._observer.request_shed("overloaded")
+                raise _overloaded(refusal, self.admission.slo_s)
             ticket = Waiting(model, len(X), arrived_s, deadline_s, X=X, queued_s=now_s, waiter=waiter)
             self.queue.push(ticket)
             if not self._scheduled:
-                self._scheduled = True
+                self._scheduled, self._scheduled_s = True, now_s
                 loop.call_soon(self._run)
         return ticket
 
-    def refuse_early(self, budget_s: float) -> None:
-        """Raise ``Overloaded`` if not even one row would be answered in time: nothing need be decoded."""
-        if self._busy_until_s:
-            with self._lock:
-                self._admit(1, 0, self._clock(), budget_s)
+    def refuses(self, budget_s: float, unread_s: float = 0.0) -> bool:
+        """Whether not even one row would be answered in time; counts it if so. Nothing need be decoded.
+
+        Args:
+            budget_s: How long from now an answer is worth something.
+            unread_s: How long the request lay in its socket before now.
+        """
+        if not (self._busy_until_s or unread_s):
+            return False
+        with self._lock:
+            refused = self._refusal(1, 0, self._clock(), budget_s, unread_s) is not None
+        if refused:
+            self._observer.request_shed("overloaded")
+        return refused
 
     def settle(self) -> None:
         """Follow what the admission has learned."""
@@ -164,7 +177,9 @@ class Batcher:
         if self._thread is not None:
             self._thread.shutdown(wait=False)
 
-    def _admit(self, n_rows: int, n_bytes: int, now_s: float, budget_s: float) -> None:
+    def _refusal(
+        self, n_rows: int, n_bytes: int, now_s: float, budget_s: float, unread_s: float = 0.0
+    ) -> Refusal | str | None:
         queue = self.queue
         refusal = self.admission.refusal(
             n_rows,
@@ -172,17 +187,15 @@ class Batcher:
             small_rows=queue.small_rows,
             large_rows=queue.large_rows,
             rest_s=max(1e-6, self._busy_until_s - now_s) if self._busy_until_s else 0.0,
+            unread_s=unread_s,
         )
         if refusal is None and (queue.n_rows * n_bytes) // n_rows > MAX_WAITING_BYTES:
-            refusal = f"{queue.n_rows} rows wait, which is all that memory is kept for"
-        if refusal is not None:
-            self._observer.request_shed("overloaded")
-            error = Overloaded(f"not in time: {refusal}; try again later, or with a later deadline")
-            error.retry_after_s = self.admission.slo_s
-            raise error
+            return f"{queue.n_rows} rows wait, which is all that memory is kept for"
+        return refusal
 
     def _run(self) -> None:
         with self._lock:
+            self.admission.observe_lag(self._clock() - self._scheduled_s)
             batch = self._take()
             inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
         if not inline:
@@ -197,7 +210,7 @@ class Batcher:
     def _schedule_rest(self) -> None:
         with self._lock:
             self._busy_until_s = 0.0
-            self._scheduled = self.queue.n_rows > 0
+            self._scheduled, self._scheduled_s = self.queue.n_rows > 0, self._clock()
             if self._scheduled and self._loop is not None:
                 self._loop.call_soon(self._run)
 
@@ -267,6 +280,13 @@ class Batcher:
             waited_s = ticket.deadline_s - ticket.arrived_s
             late = f"the deadline passed, {waited_s:.3g} s after arrival, before a score was there"
             _tell(ticket, DeadlineExceeded(late))
+
+
+def _overloaded(refusal: Refusal | str, slo_s: float) -> Overloaded:
+    # Not where it is raised: an error and the frame that names it would keep each other alive.
+    error = Overloaded(f"not in time: {refusal}; try again later, or with a later deadline")
+    error.retry_after_s = slo_s
+    return error
 
 
 def _tell(ticket: Waiting, outcome: Result | DeadlineExceeded) -> None:

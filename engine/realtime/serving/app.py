@@ -102,7 +102,13 @@ class ScoringApp:
             self.in_flight -= 1
 
     def begin(
-        self, scoring: Scoring, headers: Mapping[bytes, bytes], body: bytes, deliver: Callable[[Answer], None]
+        self,
+        scoring: Scoring,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        deliver: Callable[[Answer], None],
+        *,
+        unread_s: float = 0.0,
     ) -> Passage:
         """Answer a scoring request without a task, for a server that takes part; see ``scoring``.
 
@@ -111,6 +117,7 @@ class ScoringApp:
             headers: Names in lower case.
             body: Within the limit.
             deliver: Takes the answer, complete, on the loop, perhaps before this returns.
+            unread_s: How long it had lain in its socket when the loop read it.
         """
 
         def ended(answer: Answer) -> None:
@@ -121,8 +128,8 @@ class ScoringApp:
 
         self.in_flight += 1
         model, verb = scoring
-        arrived_s = time.perf_counter()
-        passage = Passage(model, arrived_s, ended)
+        arrived_s = time.perf_counter() - unread_s
+        passage = Passage(model, arrived_s, ended, unread_s=unread_s)
         self._pass(passage, verb, headers, body)
         return passage
 

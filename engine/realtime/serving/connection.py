@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from engine.realtime.doors.answers import CLOSE, Answer
 from engine.realtime.serving.app import Scoring, ScoringApp
 from engine.realtime.serving.passage import Passage
+from engine.realtime.serving.unread import unread_s
 
 MAX_HEAD_BYTES = 64 << 10
 READ_TIMEOUT_S = 35.0
@@ -67,10 +68,16 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._scoring_app = app
         self._short: _Short | None = None
+        self._socket: Any = None
 
     def is_reading(self, part: str) -> bool:
         """Whether a request's ``head``, or the ``body`` of a short one, is there in part."""
         return self._in_head if part == "head" else bool(self._reading_short() and self.reading_since_s)
+
+    def connection_made(self, transport: Any) -> None:
+        """A client is there."""
+        super().connection_made(transport)
+        self._socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what belongs to an unfinished head."""
@@ -125,7 +132,10 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         deliver = partial(self._answer, short)
-        passage = self._scoring_app.begin(short.scoring, short.headers, short.body, deliver)
+        waited_s = unread_s(self._socket)
+        passage = self._scoring_app.begin(
+            short.scoring, short.headers, short.body, deliver, unread_s=waited_s
+        )
         short.passage = passage
 
     def on_response_complete(self) -> None:

@@ -35,17 +35,26 @@ class Passage:
         model: Scores.
         arrived_s: When the request came, by ``time.perf_counter``.
         deliver: Takes the answer, on the event loop, perhaps before ``begin`` returns.
+        unread_s: How long it had lain in its socket when the loop read it.
     """
 
     __slots__ = (
         "_accept", "_arrived_s", "_asked", "_decoded_s", "_deliver", "_door", "_ended", "_is_large", "_model",
-        "_revision", "_ticket",
+        "_revision", "_ticket", "_unread_s",
     )  # fmt: skip
 
-    def __init__(self, model: ServedModel, arrived_s: float, deliver: Callable[[Answer], None]) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        arrived_s: float,
+        deliver: Callable[[Answer], None],
+        *,
+        unread_s: float = 0.0,
+    ) -> None:
         self._model = model
         self._revision = model.revision
         self._arrived_s = arrived_s
+        self._unread_s = unread_s
         self._deliver = deliver
         self._door: Door = JSON
         self._accept: bytes | None = None
@@ -73,7 +82,10 @@ class Passage:
             self._accept = headers.get(b"accept-encoding")
             timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
             if not self._is_large and b'"timeout"' not in body:
-                self._model.batcher.refuse_early(self._arrived_s + timeout_s - time.perf_counter())
+                left_s = self._arrived_s + timeout_s - time.perf_counter()
+                if self._model.batcher.refuses(left_s, self._unread_s):
+                    self._end(self._model.refusal())
+                    return
             read = partial(self._read, headers, body, timeout_s, (max_body_bytes, max_rows))
             if self._is_large:
                 self._do_aside(read, self._ask)
@@ -113,7 +125,7 @@ class Passage:
         """Nobody is there to answer to; whatever still waits is not scored."""
         if self._ended:
             return
-        self._ended = True
+        self._ended, self._deliver = True, _delivered
         self._model.counters.request_left()
         if self._ticket is not None:
             self._model.batcher.cancel(self._ticket)
@@ -169,7 +181,13 @@ class Passage:
     def _end(self, answer: Answer) -> None:
         self._ended = True
         self._model.counters.request_ended(self._door.name, answer.status)
-        self._deliver(answer)
+        # It leads to the connection, and that here: a circle for the garbage collector, with each request.
+        deliver, self._deliver = self._deliver, _delivered
+        deliver(answer)
+
+
+def _delivered(_: Answer) -> None:
+    """Stands where a passage had its way out."""
 
 
 def _compress(answer: Answer, accepted: bytes) -> None:

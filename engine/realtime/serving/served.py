@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.errors import BadRow, ScoringFailed
+from engine.errors import BadRow, Overloaded, ScoringFailed
 from engine.prepare.preparer import Preparer
 from engine.realtime.batching.admission import Admission
 from engine.realtime.batching.batcher import Batcher, Result
 from engine.realtime.counting.counters import ModelCounters
+from engine.realtime.doors.answers import Answer, error_answer
 from engine.realtime.doors.calls import Asked
 from engine.realtime.doors.tensors import datatype_of
 from engine.schema import Schema
@@ -23,6 +24,10 @@ from engine.schema import Schema
 _encode = msgspec.json.encode
 REVISION_DIGITS = 12
 """Digits of a revision in answers and paths."""
+TOO_LATE = (
+    "not in time: others are ahead, an answer would come after its deadline; "
+    "try again later, or with a later deadline"
+)
 MAX_REASONS = 10
 """Bad rows that an answer explains; it names them all."""
 
@@ -102,6 +107,9 @@ class ServedModel:
         self.slo_s = slo_s
         self.counters = counters
         self.batcher = Batcher(Admission(slo_s, max_batch_rows), counters)
+        error = Overloaded(TOO_LATE)
+        error.retry_after_s = slo_s
+        self._refusal = error_answer(error)
         self.aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
 
     def learn_costs(self, budget_s: float = 1.0) -> None:
@@ -123,6 +131,11 @@ class ServedModel:
     def swap(self, scorer: Scores) -> None:
         """Serve another revision from the next request on; what waits is scored by the one it came for."""
         self.revision = Revision(self.name, scorer)
+
+    def refusal(self) -> Answer:
+        """What a request is answered of which nothing was read; made beforehand, for there are many."""
+        ready = self._refusal
+        return Answer(ready.status, [*ready.headers, self.revision.header], ready.body)
 
     async def score(self, revision: Revision, asked: Asked, arrived_s: float) -> Result:
         """The scores of what a door has read, for who can wait in a coroutine.

@@ -170,7 +170,7 @@ def test_who_finds_everything_idle_is_tried_whatever_was_learned() -> None:
 def test_a_refusal_says_how_long_it_would_take() -> None:
     refusal = exact().refusal(1, budget_s=SLO_S, small_rows=1000, large_rows=0, rest_s=0.01)
     assert refusal is not None
-    assert "1000 rows wait" in refusal
+    assert "1000 rows wait" in str(refusal)
 
 
 def test_a_long_request_that_would_make_waiting_ones_late_is_refused() -> None:
@@ -178,7 +178,7 @@ def test_a_long_request_that_would_make_waiting_ones_late_is_refused() -> None:
     for waiting in range(0, 96, 32):
         assert admission.refusal(32, budget_s=SLO_S, small_rows=waiting, large_rows=0, rest_s=1e-9) is None
     refusal = admission.refusal(64, budget_s=10.0, small_rows=96, large_rows=0, rest_s=1e-9)
-    assert refusal == "64 rows would make requests late that wait already"
+    assert str(refusal) == "64 rows would make requests late that wait already"
 
 
 def test_a_batch_never_takes_more_than_its_share_of_the_promise() -> None:
