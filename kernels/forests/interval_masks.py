@@ -38,11 +38,18 @@ from numba import carray
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.compiler import entry, inlined, kernel
-from kernels.forests.binning import COLUMN, Binning, bin_arrays, bin_columns
+from kernels.forests.binning import COLUMN, Binning, bin_arrays, bin_columns, bin_row
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import Forest
 from kernels.forests.mask_tables import BLOCK, RUN, MaskTables
-from kernels.forests.simd import ROW_BYTES, STACK_BYTES, exit_leaves, exit_leaves_of_row, stack_memory
+from kernels.forests.simd import (
+    ROW_BYTES,
+    STACK_BYTES,
+    exit_leaves,
+    exit_leaves_of_row,
+    item_at,
+    stack_memory,
+)
 from kernels.parts import addresses_of, gather_parts, model_at, over_arrays, part
 
 CHUNK_ROWS = 1024
@@ -103,7 +110,10 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
     bins, leaves, places = scratch(stack, len(out), len(columns))
     for start in range(0, len(out), len(bins)):
         end = min(start + len(bins), len(out))
-        bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
+        if end - start == 1:
+            bin_row(columns, edges, classes, X[start], bins[0])
+        else:
+            bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
         write_margins(model, bins, leaves, places, out, start, end)
 
 
@@ -222,7 +232,8 @@ def add_blocks_of_row(
         places[c] = first_bin[c] + bins[bin_row, c] * np.uint32(len(blocks))
     for b in range(len(blocks)):
         block = blocks[b]
-        find_leaves_of_row(block, masks, pairs, by_bin, places, b, leaves)
+        next_b = min(b + 1, len(blocks) - 1)
+        find_leaves_of_row(block, blocks[next_b].first_mask, masks, pairs, by_bin, places, b, next_b, leaves)
         for r in range(block.first_run, block.end_run):
             add_run_of_row(runs[r], block.leaf_stride, leaf_value, leaves, out, row)
 
@@ -254,25 +265,37 @@ def find_leaves(
 @inlined
 def find_leaves_of_row(
     block: Any,
+    next_mask: int,
     masks: NDArray[np.uint64],
     pairs: NDArray[np.uint32],
     by_bin: NDArray[np.uint16],
     places: NDArray[np.uint32],
     number: int,
+    next_number: int,
     leaves: NDArray[np.uint8],
 ) -> None:
-    """The same for one row, into ``leaves[0]``."""
+    """The same for one row, into ``leaves[0]``; the mask rows of the next block are fetched meanwhile."""
     first, end = block.first_pair, block.end_pair
     if block.symmetric:
-        symmetric_leaves_of_row(masks, block.first_mask, pairs, first, end, by_bin, places, number, leaves)
+        symmetric_leaves_of_row(
+            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
+        )
     elif block.lane_bits == 32:
-        leaves_32_of_row(masks, block.first_mask, pairs, first, end, by_bin, places, number, leaves)
+        leaves_32_of_row(
+            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
+        )
     elif block.lane_bits == 64:
-        leaves_64_of_row(masks, block.first_mask, pairs, first, end, by_bin, places, number, leaves)
+        leaves_64_of_row(
+            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
+        )
     elif block.lane_bits == 16:
-        leaves_16_of_row(masks, block.first_mask, pairs, first, end, by_bin, places, number, leaves)
+        leaves_16_of_row(
+            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
+        )
     else:
-        leaves_8_of_row(masks, block.first_mask, pairs, first, end, by_bin, places, number, leaves)
+        leaves_8_of_row(
+            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
+        )
 
 
 @inlined
@@ -287,13 +310,13 @@ def add_run(
     """Add a run's leaf values to GROUP_ROWS rows of ``out``, in tree order."""
     k = run.output
     a, b, c, d = out[row, k], out[row + 1, k], out[row + 2, k], out[row + 3, k]
-    place = np.uint64(run.first_leaf)
+    tree = leaf_value.ctypes.data + run.first_leaf * leaf_value.itemsize
     for lane in range(np.uint64(run.first_lane), np.uint64(run.end_lane)):
-        a += leaf_value[place + leaves[0, lane]]
-        b += leaf_value[place + leaves[1, lane]]
-        c += leaf_value[place + leaves[2, lane]]
-        d += leaf_value[place + leaves[3, lane]]
-        place += np.uint64(leaf_stride)
+        a += item_at(tree, leaves[0, lane], leaf_value)
+        b += item_at(tree, leaves[1, lane], leaf_value)
+        c += item_at(tree, leaves[2, lane], leaf_value)
+        d += item_at(tree, leaves[3, lane], leaf_value)
+        tree += leaf_stride * leaf_value.itemsize
     out[row, k], out[row + 1, k], out[row + 2, k], out[row + 3, k] = a, b, c, d
 
 

@@ -81,8 +81,11 @@ def test_a_feature_may_have_any_number_of_thresholds(n_thresholds, dtype):
         dtype([np.nan, np.inf, -np.inf]),
     ]
     X = np.concatenate(values)[:, None]
+    together = scored(kernel, forest, X)
 
-    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+    assert bits(together) == bits(scored(Traversal(forest), forest, X))
+    alone = [*range(0, len(X), 97), len(X) - 3]  # the last one is NaN
+    assert all(bits(scored(kernel, forest, X[row : row + 1])) == bits(together[row]) for row in alone)
 
 
 def test_a_hundred_thousand_thresholds_on_one_feature_are_exact():
