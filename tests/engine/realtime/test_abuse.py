@@ -16,6 +16,7 @@ from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import Engine, Lane, start
+from tests.waiting import wait_until
 
 INFER, SCORE = "/v2/models/numeric/infer", "/v1/models/numeric/score"
 MANY = 100_000
@@ -37,8 +38,7 @@ def neighbour(roomy: Engine) -> Iterator[None]:
     """Somebody who asks for a score all the time, and gets it each time."""
     client = Client(roomy.port, SCORE, ROW, b'"scores":[30.0]')
     client.start()
-    while not client.account.outcomes["answered"]:
-        assert client.is_alive()
+    wait_until(lambda: client.account.outcomes["answered"])
     yield
     account = client.stop()
     assert account.losses == []
