@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder uses."""
+"""Fixtures that more than one folder uses, and which tests run where when several processes share them."""
 
 import os
 import shutil
@@ -15,6 +15,26 @@ ray_compat.prepare()
 
 # Tests keep no tables in the user's cache, but for those that try just that.
 os.environ["TANDEM_CACHE_DIR"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes, keep a module's tests in one, and all tests of Ray, which have one cluster.
+
+    What takes long begins first, so that no process is left with it alone in the end.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    long_groups = {group_of(item) for item in items if item.get_closest_marker("slow")} | {"ray"}
+    items.sort(key=lambda item: (group_of(item) != "ray", group_of(item) not in long_groups))
+
+
+def group_of(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker
+    return str(marker.args[0])
 
 
 @pytest.fixture(scope="session")
