@@ -17,6 +17,7 @@ ray_compat.prepare()
 os.environ["TANDEM_CACHE_DIR"] = ""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of several processes, keep a module's tests in one, and all tests of Ray, which have one cluster.
 
