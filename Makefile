@@ -24,7 +24,7 @@ demo: .venv/installed  ## Train on real flights, pack, score Parquet, serve, loa
 	$(BIN)/tandem demo --out demo-output
 
 test: check  ## Format, lint, types, then all tests, in as many processes as there are cores (4 at most)
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: .venv/installed  ## Format, lint, types
 	$(BIN)/ruff format --check .
