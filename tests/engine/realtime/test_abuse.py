@@ -16,7 +16,6 @@ from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import Engine, Lane, start
-from tests.waiting import wait_until
 
 INFER, SCORE = "/v2/models/numeric/infer", "/v1/models/numeric/score"
 MANY = 100_000
@@ -38,7 +37,8 @@ def neighbour(roomy: Engine) -> Iterator[None]:
     """Somebody who asks for a score all the time, and gets it each time."""
     client = Client(roomy.port, SCORE, ROW, b'"scores":[30.0]')
     client.start()
-    wait_until(lambda: client.account.outcomes["answered"])
+    while not client.account.outcomes["answered"]:
+        assert client.is_alive()
     yield
     account = client.stop()
     assert account.losses == []
