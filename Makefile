@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-wires bench-overload \
     bench-swap bench-capacity bench-check chaos soak lock clean
@@ -12,15 +13,18 @@ help:  ## Show the commands
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@sed -n '/^uv==/,/^ *#/p' requirements.lock > .venv/uv.lock
+	$(PIP) --require-hashes --requirement .venv/uv.lock
+	$(BIN)/uv pip install --quiet --python .venv --compile-bytecode --require-hashes --requirement requirements.lock || \
+	    $(PIP) --require-hashes --requirement requirements.lock  # slower, but it may be told of an index that uv is not
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: .venv/installed  ## Train on real flights, pack, score Parquet, serve, load-test; writes demo-output/report.html
 	$(BIN)/tandem demo --out demo-output
 
-test: check  ## Format, lint, types, then all tests
-	$(BIN)/python -m pytest
+test: check  ## Format, lint, types, then all tests, in as many processes as there are cores (4 at most)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: .venv/installed  ## Format, lint, types
 	$(BIN)/ruff format --check .
@@ -67,8 +71,7 @@ soak: .venv/installed  ## Ten minutes of mixed load, reloads, killed replicas an
 	$(BIN)/python -m load_tests.soak --minutes $(or $(MINUTES),10)
 
 lock: .venv/installed  ## Resolve pyproject.toml into requirements.lock anew
-	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
-	.cache/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --extra dev pyproject.toml --output-file requirements.lock
 
 clean:  ## Remove what the commands above made

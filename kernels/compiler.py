@@ -7,12 +7,13 @@ that take part becomes part of a function's name, and an edit leaves no stale ma
 """
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ FLAGS: dict[str, Any] = {
     # No fastmath: NaN means missing, and sums keep their order.
 }
 ROOT = Path(__file__).parents[1]
+LOCK = ".lock"
 OUR_IMPORT = re.compile(r"^from (kernels[.\w]*) import", re.MULTILINE)
 
 
@@ -59,11 +61,25 @@ def _kept_if_possible(dispatcher: Any) -> Any:
     keep = dispatcher._cache.save_overload
 
     def try_to_keep(signature: Any, code: Any) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), _alone_in(Path(dispatcher._cache.cache_path)):
             keep(signature, code)
 
     dispatcher._cache.save_overload = try_to_keep
     return dispatcher
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let one process at a time add to a cache.
+
+    Numba reads a function's index, gives the new machine code the first name that is free in it, and
+    writes both. Two processes at once may choose one name for the code of two signatures, and then every
+    later process gets the code of the wrong one, and fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache

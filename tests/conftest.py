@@ -1,9 +1,12 @@
-"""Fixtures that more than one folder uses."""
+"""Fixtures that more than one folder uses, and which tests run where when several processes share them."""
 
+import functools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,35 @@ ray_compat.prepare()
 
 # Tests keep no tables in the user's cache, but for those that try just that.
 os.environ["TANDEM_CACHE_DIR"] = ""
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes give one all tests of a module, and one all modules of Ray: one cluster."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes begin with what takes long, so that none is left with it alone in the end."""
+    if hasattr(config, "workerinput"):
+        slow = {group_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (group_of(item.nodeid) != "ray", group_of(item.nodeid) not in slow))
+
+
+@functools.cache
+def group_of(nodeid: str) -> str:
+    """The module of a test, or ``ray``."""
+    module = nodeid.partition("::")[0]
+    uses_ray = module.startswith("tests/engine/realtime/") or "mark.ray" in (ROOT / module).read_text()
+    return "ray" if uses_ray else module
 
 
 @pytest.fixture(scope="session")

@@ -17,25 +17,62 @@ product = numba.njit(lambda a, b: a @ b)
 assert product(2 * np.eye(2), np.ones((2, 2))).sum() == 8
 assert "scipy.linalg" in sys.modules
 """
+RANK = """
+import numpy as np
+from kernels.compiler import entry
+from kernels.scores.ranking import best_outputs
+
+scores = np.array([[0.2, 0.7, 0.1], [np.nan, 0.3, 0.5]])
+outputs, best = np.empty((2, 2), np.int64), np.empty((2, 2))
+entry(best_outputs, scores, outputs, best)(scores, outputs, best)  # a kernel that calls a kernel
+assert outputs.tolist() == [[1, 0], [2, 1]]
+"""
 FULL_DISK = """
 import resource
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-import numpy as np
-from kernels.scores.ranking import decide
+"""
+WATCH_THE_LOCK = """
+import fcntl, os, sys
+from pathlib import Path
 
-scores, decisions = np.array([[0.2], [0.7]]), np.empty((2, 1), np.bool_)
-decide(scores, np.array([0.5]), decisions)
-assert decisions.ravel().tolist() == [False, True]
+kept = []
+
+def on_event(event, arguments):
+    if event == "os.rename" and arguments[1].endswith((".nbi", ".nbc")):
+        with open(Path(arguments[1]).with_name(".lock")) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                kept.append(Path(arguments[1]).suffix)
+
+sys.addaudithook(on_event)
 """
 
 
+def run(program: str, **environment: str) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, env=os.environ | environment)
+
+
 def test_scipy_is_imported_by_who_multiplies_matrices_only() -> None:
-    subprocess.run([sys.executable, "-c", LEAN_START], check=True)
+    run(LEAN_START)
+
+
+def test_machine_code_is_kept_where_numba_cache_dir_says(tmp_path: Path) -> None:
+    run(RANK, NUMBA_CACHE_DIR=str(tmp_path))
+    assert list(tmp_path.rglob("ranking.best_outputs*.nbc"))
+
+
+def test_kernels_work_where_nothing_can_be_cached() -> None:
+    run(RANK, NUMBA_CACHE_DIR="", NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no way to limit what a process writes")
 def test_a_full_disk_keeps_no_machine_code_and_stops_no_kernel(tmp_path: Path) -> None:
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", FULL_DISK], check=True, env=environment)
+    run(FULL_DISK + RANK, NUMBA_CACHE_DIR=str(tmp_path))
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_machine_code_and_its_name_are_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    at_the_end = "assert kept == ['.nbi', '.nbc'] * 2, kept  # of the kernel and of the one it calls"
+    run(WATCH_THE_LOCK + RANK + at_the_end, NUMBA_CACHE_DIR=str(tmp_path))

@@ -17,6 +17,7 @@ from engine.batch.runners import choose
 from engine.bundle import Link, Manifest, Provenance, npz, read_bundle, write_bundle
 from engine.config import Batch
 from engine.schema import Feature, Output, Schema
+from engine.scorer import Scorer
 from tests.engine.batch.deadly import make_deadly_bundle
 
 CARRIERS = ("AA", "DL", "UA")
@@ -25,8 +26,10 @@ COEF = (2.0, -3.0, 100.0)
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The bundle of ``make_bundle``."""
-    return make_bundle(tmp_path_factory.mktemp("bundles"))
+    """The bundle of ``make_bundle``; compiled here, once, and not by all workers of Ray at the same time."""
+    bundle = make_bundle(tmp_path_factory.mktemp("bundles"))
+    Scorer.load(bundle).warm_up()
+    return bundle
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from engine.config import Batch
 from engine.errors import JobChanged
 from tests.engine.batch import driver
 from tests.engine.batch.conftest import begin, expected, hidden, make_bundle, rows, write
+from tests.waiting import wait_until
 
 N_ROWS = 20_000
 N_ROWS_ON_RAY = 6_000
@@ -71,11 +71,13 @@ class Job:
 
     def under_way(self, process: "subprocess.Popen[str]") -> None:
         """Return once a driver has committed its first units."""
-        stop = time.monotonic() + LIMIT_S
-        while not glob.glob(f"{hidden(self.output)}/*/done/*.json"):
-            if process.poll() is not None or time.monotonic() > stop:
+
+        def has_begun() -> list[str]:
+            if process.poll() is not None:
                 raise AssertionError(f"the driver ended before its first unit: {process.communicate()[0]}")
-            threading.Event().wait(0.002)
+            return glob.glob(f"{hidden(self.output)}/*/done/*.json")
+
+        wait_until(has_begun, LIMIT_S, every_s=0.002)
 
     def problem(self) -> str:
         """What is wrong with the output, empty if nothing is."""

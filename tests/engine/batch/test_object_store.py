@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +18,8 @@ from engine.config import Batch
 from engine.errors import InvalidTable, NotFound, OutputExists
 from tests.engine.batch.conftest import expected, rows
 from tests.engine.batch.test_job import with_bad_amount
+from tests.waiting import wait_until
 
-START_S = 60.0
 KEEP_ID = Batch(keep=("id",), unit_rows=100)
 
 
@@ -44,14 +43,15 @@ def endpoint() -> Iterator[str]:
 
 
 def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        with socket.socket() as client:
-            client.settimeout(1)
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)  # a process of another package says in no other way that it listens
-    raise TimeoutError("the S3 server did not start")
+    # A process of another package says in no other way that it listens.
+    wait_until(lambda: server.poll() is not None or listens(port))
+    assert server.poll() is None, "the S3 server did not start"
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Real jobs through the real service: its processes, its queue and its REST interface."""
 
 import json
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,20 +14,18 @@ from engine.config import Batch
 from engine.errors import Conflict, Failed, NotFound, Overloaded
 from engine.jobs.client import JobClient
 from engine.jobs.job import JobRequest, Status
+from tests.waiting import wait_until
 
 from .conftest import N_ROWS
 
 Service = Callable[..., AbstractContextManager[JobClient]]
-WITHIN_S = 120.0
 
 
 def until(client: JobClient, job: str, reached: Callable[[Status], bool]) -> Status:
-    """The job's status once it is as asked; polls without a fixed wait."""
-    pause, ends_s = threading.Event(), time.monotonic() + WITHIN_S
-    while not reached(status := client.status(job)):
-        assert time.monotonic() < ends_s, status
-        pause.wait(0.02)
-    return status
+    """The job's status once it is as asked."""
+    found = wait_until(lambda: status if reached(status := client.status(job)) else None, within_s=120)
+    assert found
+    return found
 
 
 def finished(status: Status) -> bool:

@@ -11,6 +11,7 @@ from engine.config import Serve, Slo
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
+from tests.waiting import wait_until
 
 BODY = json.dumps({"rows": [{"f0": 1, "f1": 2, "f2": 3, "f3": 4}]})
 
@@ -51,13 +52,6 @@ def send(engine: Engine) -> socket.socket:
     head = f"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n"
     client.sendall((head + BODY).encode())
     return client
-
-
-def wait_until(condition: Any) -> None:
-    deadline_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.001)
 
 
 def test_who_goes_away_is_not_scored_and_hurts_nobody(dear: Engine, held: Held) -> None:

@@ -1,9 +1,6 @@
 """Interval masks give the oracle's bits: at every door, for every number of rows, on every processor."""
 
 import gc
-import os
-import subprocess
-import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -180,44 +177,3 @@ def test_threads_do_not_disturb_each_other():
         bits(result) == bits(scored(Traversal(forest), forest, X))
         for X, result in zip(batches, results, strict=True)
     )
-
-
-SCORE_SOME = """
-import hashlib
-import numpy as np
-from kernels.forests.interval_masks import IntervalMasks
-from kernels.forests.traversal import Traversal
-from tests.kernels.drawn_forests import Shape, random_forest, random_rows, scored
-digest = hashlib.sha256()
-for seed, max_leaves in enumerate([8, 16, 32, 64]):
-    random = np.random.default_rng(seed)
-    forest = random_forest(Shape(n_trees=70, max_leaves=max_leaves), random)
-    X = random_rows(forest, 30, np.float32, random)
-    result = scored(IntervalMasks(forest, np.float32), forest, X)
-    assert (result == scored(Traversal(forest), forest, X)).all()
-    digest.update(result.tobytes())
-print(digest.hexdigest())
-"""
-
-
-def run_elsewhere(**environment: str) -> str:
-    command = [sys.executable, "-W", "error", "-c", SCORE_SOME]
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.slow
-def test_machine_code_is_kept_where_numba_cache_dir_says(tmp_path):
-    run_elsewhere(NUMBA_CACHE_DIR=str(tmp_path))
-
-    assert list(tmp_path.rglob("interval_masks.score_rows*.nbc"))
-
-
-@pytest.mark.slow
-def test_kernels_work_where_nothing_can_be_cached():
-    nowhere = run_elsewhere(NUMBA_CACHE_DIR="", NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
-
-    assert nowhere == run_elsewhere()

@@ -17,6 +17,7 @@ from engine.realtime.replicas import pool
 from engine.realtime.replicas.cluster import RunningPool
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import MIXED, NUMERIC, Lane, bundle
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -45,13 +46,6 @@ def traffic(ray_pool: RunningPool) -> Iterator[Traffic]:
 
 def port(ray_pool: RunningPool, lane: str) -> int:
     return int(getattr(ray_pool, lane).rpartition(":")[2])
-
-
-def wait_until(condition: Callable[[], bool], within_s: float = 40.0) -> None:
-    ends_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < ends_s, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def pids() -> set[int]:

@@ -13,6 +13,7 @@ from engine.realtime.serving.app import BODIES_AT_ONCE, ScoringApp
 from engine.realtime.serving.connection import LINGER_S, MAX_HEAD_BYTES, READ_TIMEOUT_S
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
+from tests.waiting import wait_until
 
 BODY = json.dumps({"rows": [{"f0": 1, "f1": 2, "f2": 3, "f3": 4}]})
 
@@ -28,8 +29,7 @@ def test_an_idle_connection_gets_a_last_answer_and_is_told_to_close(fresh: Engin
     connection.request("GET", "/v2/health/live")
     connection.getresponse().read()
     draining = asyncio.run_coroutine_threadsafe(fresh.server.drain(), fresh.loop)
-    while not fresh.app.draining:
-        pass
+    wait_until(lambda: fresh.app.draining)
     connection.request("POST", "/v1/models/numeric/score", BODY)
     answer = connection.getresponse()
     assert answer.getheader("connection") == "close"
