@@ -36,7 +36,7 @@ class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         unit: Index in the plan.
         attempt: The attempt that won.
         parts: Its files.
-        rows_in: Rows read.
+        rows_in: Rows read, or passed over since they cannot meet the condition.
         rows_out: Rows with a place in the scores.
         rows_bad: Rows that break a rule of a feature, whatever became of them.
         reasons: How many rows per reason, in words.
@@ -68,7 +68,7 @@ class JobRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         inputs: Locations as the caller gave them.
         files: The input files, with size and modification time.
         options: What decided the output.
-        rows_in: Rows read.
+        rows_in: Rows read, or passed over since they cannot meet the condition.
         rows_out: Rows with a place in the scores.
         rows_bad: Rows that broke a rule of a feature.
         reasons: How many rows per reason.

@@ -10,6 +10,8 @@ from engine.batch.manifest import Part
 from engine.batch.plan import Codec
 
 ROW_GROUP_ROWS = 1 << 20
+ROW_GROUP_BYTES = 1 << 27
+"""In memory, of what is gathered for a row group: wide kept columns make smaller ones."""
 
 
 class PartFile:
@@ -26,15 +28,17 @@ class PartFile:
         )
         self._schema = schema
         self._pending: list[pa.Table] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
         """Append rows; columns decoded as dictionaries become plain again."""
-        self._pending.append(table if table.schema.equals(self._schema) else table.cast(self._schema))
-        self._pending_rows += table.num_rows
-        self.rows += table.num_rows
-        if self._pending_rows >= ROW_GROUP_ROWS:
+        plain = table if table.schema.equals(self._schema) else table.cast(self._schema)
+        self._pending.append(plain)
+        self._pending_rows += plain.num_rows
+        self._pending_bytes += plain.nbytes
+        self.rows += plain.num_rows
+        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
             self._write_pending()
 
     def finish(self, path: str, attempt: str) -> Part:
@@ -55,7 +59,7 @@ class PartFile:
     def _write_pending(self) -> None:
         if self._pending:
             self._writer.write_table(pa.concat_tables(self._pending), row_group_size=ROW_GROUP_ROWS)
-        self._pending, self._pending_rows = [], 0
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
 
 def _texts(schema: pa.Schema) -> list[str] | bool:

@@ -7,7 +7,7 @@ stored before any work, so that every driver and worker of the job means the sam
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -18,8 +18,24 @@ PartitionType = Literal["int64", "string"]
 Codec = Literal["snappy", "zstd", "lz4", "none"]
 SPREAD_UNITS = 16
 LEAST_UNIT_ROWS = 1 << 16
+UNIT_BYTES = 1 << 29
+"""Uncompressed bytes per unit: on a cluster a unit is in memory as a whole."""
 PLAN = "plan.json"
 """Name of the plan among a job's records."""
+
+
+class RowGroup(NamedTuple):
+    """What the plan needs to know of a row group.
+
+    Attributes:
+        rows: Rows in it.
+        n_bytes: Its uncompressed bytes.
+        chosen: Whether a row of it may meet the condition; if none can, it is not read.
+    """
+
+    rows: int
+    n_bytes: int = 0
+    chosen: bool = True
 
 
 class InputFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,16 +62,18 @@ class Fragment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         first: First row group.
         stop: One past the last row group.
         rows: Rows to take from them; fewer than they hold only where a limit cuts.
+        passed_over: Rows in them that are known not to meet the condition: then none is read.
     """
 
     file: int
     first: int
     stop: int
     rows: int
+    passed_over: int = 0
 
 
 class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is committed at once; ``index`` counts from 0 in input order."""
+    """What is committed at once; ``index`` counts from 0 in input order, ``rows`` are those to read."""
 
     index: int
     rows: int
@@ -65,6 +83,11 @@ class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def name(self) -> str:
         """``00017``: sorts like the index."""
         return f"{self.index:05d}"
+
+    @property
+    def passed_over(self) -> int:
+        """Rows of row groups that are not read, since none of their rows can meet the condition."""
+        return sum(fragment.passed_over for fragment in self.fragments)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +144,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def rows(self) -> int:
-        """Rows of all units."""
+        """Rows to read, of all units."""
         return sum(unit.rows for unit in self.units)
 
 
@@ -136,27 +159,33 @@ def spread(rows: int, unit_rows: int) -> int:
     return min(unit_rows, max(rows // SPREAD_UNITS, LEAST_UNIT_ROWS))
 
 
-def units_of(row_groups: Sequence[Sequence[int]], *, unit_rows: int, limit: int = 0) -> tuple[Unit, ...]:
+def units_of(
+    files: Sequence[Sequence[RowGroup]], *, unit_rows: int, unit_bytes: int = UNIT_BYTES, limit: int = 0
+) -> tuple[Unit, ...]:
     """Group row groups into units.
 
-    A unit holds at most ``unit_rows`` rows, unless one row group alone is larger: a row group is
-    never cut, except where the limit ends. Files without rows join the unit beside them, so that
-    their schema is checked and nothing of the input is passed over in silence.
+    A unit holds at most ``unit_rows`` rows and ``unit_bytes`` bytes, unless one row group alone is
+    larger: a row group is never cut, except where the limit ends. Files without rows, and row groups
+    that are not read, join the unit beside them, so that nothing of the input is passed over in silence.
 
     Args:
-        row_groups: Rows of every row group, per file.
+        files: The row groups of every file.
         unit_rows: Rows per unit, aimed at.
-        limit: Take only so many rows, 0 for all.
+        unit_bytes: Uncompressed bytes per unit, aimed at.
+        limit: Take only so many rows, 0 for all; those that are not read count.
     """
     units: list[Unit] = []
     pending: list[Fragment] = []
-    pending_rows = 0
-    for piece in _limited(_pieces(row_groups), limit):
-        if pending and pending_rows + piece.rows > unit_rows:
+    pending_rows = pending_bytes = 0
+    for piece in _limited(_pieces(files), limit):
+        n_bytes = files[piece.file][piece.first].n_bytes if piece.rows else 0
+        full = pending_rows + piece.rows > unit_rows or pending_bytes + n_bytes > unit_bytes
+        if pending_rows and piece.rows and full:
             units.append(Unit(len(units), pending_rows, tuple(pending)))
-            pending, pending_rows = [], 0
+            pending, pending_rows, pending_bytes = [], 0, 0
         _append(pending, piece)
         pending_rows += piece.rows
+        pending_bytes += n_bytes
     if pending:
         units.append(Unit(len(units), pending_rows, tuple(pending)))
     return tuple(units)
@@ -173,6 +202,8 @@ def differences(stored: Plan, wanted: Plan) -> list[str]:
             found.append(f"'{name}' was {was!r} and is {now!r}")
     if stored.files != wanted.files:
         found.append(_changed_files(stored.files, wanted.files))
+    if not found and stored.units != wanted.units:
+        found.append("its rows were divided into units otherwise, by another version of this software")
     return found
 
 
@@ -195,12 +226,13 @@ def carries_on(stored: Plan, wanted: Plan, done: Collection[int]) -> bool:
     )
 
 
-def _pieces(row_groups: Sequence[Sequence[int]]) -> Iterator[Fragment]:
-    for file, groups in enumerate(row_groups):
+def _pieces(files: Sequence[Sequence[RowGroup]]) -> Iterator[Fragment]:
+    for file, groups in enumerate(files):
         if not groups:
             yield Fragment(file, 0, 0, 0)
-        for index, rows in enumerate(groups):
-            yield Fragment(file, index, index + 1, rows)
+        for index, group in enumerate(groups):
+            read, passed_over = (group.rows, 0) if group.chosen else (0, group.rows)
+            yield Fragment(file, index, index + 1, read, passed_over)
 
 
 def _limited(pieces: Iterator[Fragment], limit: int) -> Iterator[Fragment]:
@@ -209,16 +241,23 @@ def _limited(pieces: Iterator[Fragment], limit: int) -> Iterator[Fragment]:
         if not limit:
             yield piece
         elif left > 0:
-            yield msgspec.structs.replace(piece, rows=min(piece.rows, left))
-            left -= piece.rows
+            read, passed_over = min(piece.rows, left), min(piece.passed_over, left)
+            yield msgspec.structs.replace(piece, rows=read, passed_over=passed_over)
+            left -= read + passed_over
 
 
 def _append(pending: list[Fragment], piece: Fragment) -> None:
     last = pending[-1] if pending else None
-    if last is not None and last.file == piece.file and last.stop == piece.first:
-        pending[-1] = Fragment(last.file, last.first, piece.stop, last.rows + piece.rows)
+    if last is not None and last.file == piece.file and last.stop == piece.first and _alike(last, piece):
+        rows, passed_over = last.rows + piece.rows, last.passed_over + piece.passed_over
+        pending[-1] = Fragment(last.file, last.first, piece.stop, rows, passed_over)
     else:
         pending.append(piece)
+
+
+def _alike(a: Fragment, b: Fragment) -> bool:
+    """Whether both are read, or neither: a fragment is one or the other."""
+    return not (a.rows and b.passed_over) and not (a.passed_over and b.rows)
 
 
 def _changed_files(stored: Sequence[InputFile], wanted: Sequence[InputFile]) -> str:

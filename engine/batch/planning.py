@@ -15,6 +15,7 @@ from engine.batch.filesystem import absolute, is_object_store, open_filesystem
 from engine.batch.fragments import Footer, list_files, read_footers
 from engine.batch.layout import HIDDEN, plain
 from engine.batch.plan import InputFile, Options, PartitionType, Plan, fingerprint, spread, units_of
+from engine.batch.pruning import row_groups_of
 from engine.batch.where import columns_of, condition_of
 from engine.bundle import Bundle
 from engine.config import Device
@@ -70,6 +71,7 @@ def make_plan(
     types = partition_types(files)
     unit_rows = spread(sum(sum(footer.rows) for footer in footers), options.unit_rows)
     kept = _checked(bundle, files, footers, options, types)
+    groups = row_groups_of(filesystem, files, footers, types, options.where)
     plan = Plan(
         job=job or fingerprint(bundle.revision, options, files),
         bundle=absolute(location),
@@ -79,7 +81,7 @@ def make_plan(
         kept_schema=kept.serialize().to_pybytes(),
         partition_types=types,
         files=files,
-        units=units_of([footer.rows for footer in footers], unit_rows=unit_rows, limit=options.limit),
+        units=units_of(groups, unit_rows=unit_rows, limit=options.limit),
         device=device,
     )
     return Planned(plan, filesystem, footers)

@@ -46,6 +46,12 @@ def condition_of(text: str) -> pc.Expression | None:
     return _boolean(_parsed(text).body, text) if text else None
 
 
+def may_choose_nan(text: str) -> bool:
+    """Whether a condition can be true of NaN, of which every comparison but ``!=`` is false."""
+    turned = (ast.Not, ast.NotEq, ast.NotIn)
+    return any(isinstance(node, turned) for node in ast.walk(_parsed(text)))
+
+
 def _parsed(text: str) -> ast.Expression:
     try:
         return ast.parse(text or "True", mode="eval")

@@ -61,7 +61,8 @@ class UnitWriter:
         self._files = {}
         rows_out = sum(part.rows for part in parts if not part.path.startswith(QUARANTINE))
         done = Done(
-            self._unit.index, self._attempt, parts, self._rows_in, rows_out, self._reasons.total(),
+            self._unit.index, self._attempt, parts, self._rows_in + self._unit.passed_over, rows_out,
+            self._reasons.total(),
             dict(self._reasons), round(time.monotonic() - self._started, 3),
             round(time.time(), 3), self._runner,
         )  # fmt: skip

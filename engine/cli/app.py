@@ -5,6 +5,7 @@ missed; 4 the world is in another state (output exists, job changed); 5 the mach
 130 interrupted.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -47,6 +48,8 @@ def main() -> None:
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
+    finally:
+        gc.freeze()  # else the interpreter searches a compiler's hundred thousand objects before it ends
 
 
 def exit_code(error: TandemError) -> int:

@@ -17,7 +17,6 @@ from types import NoneType
 import numpy as np
 
 from engine.schema import Feature
-from kernels.columns.hashing import bucket_of
 
 MISSING = math.nan
 INTEGER_TYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
@@ -123,6 +122,8 @@ class Rule:
         elif not isinstance(value, str):
             raise self.bad(f"expected a string, got {in_words(value)}")
         if self.feature.buckets:
+            from kernels.columns.hashing import bucket_of  # here, since plans are made without a compiler
+
             return bucket_of(str(value), self.feature.buckets)
         code = self.codes.get(value)
         if code is not None:

@@ -2,6 +2,7 @@
 
     python -m load_tests.batch [--rows 10000000] [--files 10] [--rounds 3] [--quick] [--json FILE]
     python -m load_tests.batch --small-files 1000   # the same rows in so many files, and in one
+    python -m load_tests.batch --memory-times 10 --only ours-local-cold   # peak memory of more rows
 
 Every contender runs in a process of its own; the rounds are interleaved, the median counts. Before
 any time is taken, all contenders' scores are compared with each other on the same rows.
@@ -22,16 +23,19 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from load_tests.batch.data import Inputs, make_inputs
-from load_tests.batch.ways import WAYS
+from load_tests.batch.data import Inputs, make_inputs, repeated
+from load_tests.batch.ways import WAYS as FUNCTIONS
 
 CACHE = Path(".cache/bench-batch")
 OUTPUTS = CACHE / f"outputs-{os.getpid()}"
 CLOSE = 1e-5
 """Contenders score in float32; they agree to this."""
 SAMPLE_S = 0.05
+COMMAND_LINE = "ours-local-cold"
+"""The way that is ``tandem score`` itself, and so no function of ``ways``."""
+WAYS = (*FUNCTIONS, COMMAND_LINE)
 COLD = {
-    "ours-local-cold",
+    COMMAND_LINE,
     "two-processes-onnx",
     "two-processes-lightgbm",
     "polars-streaming",
@@ -49,6 +53,10 @@ def main() -> None:
         return
     inputs = make_inputs(CACHE, rows, arguments.files)
     ways = [way for way in WAYS if not arguments.only or way in arguments.only.split(",")]
+    if arguments.memory_times:
+        for way in ways:
+            print(memory(way, inputs, arguments.memory_times), flush=True)
+        return
     check = make_inputs(CACHE, 100_000, 2)
     check_scores(check, ways)
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
@@ -73,6 +81,17 @@ def small_files(rows: int, n_files: int, rounds: int) -> str:
     return f"{rows:,} rows: {n_files:,} files {many_s:.2f} s, one {one_s:.2f} s; {ratio:.2f} × (goal 1.5 ×)"
 
 
+def memory(way: str, inputs: Inputs, times: int) -> str:
+    """The peak memory of a way, and its peak with so many times the rows."""
+    many = repeated(inputs, times)
+    few_bytes, many_bytes = (run(way, found)["peak_bytes"] for found in (inputs, many))
+    shutil.rmtree(OUTPUTS)
+    return (
+        f"{way}: {few_bytes / 1e6:,.0f} MB at {inputs.rows:,} rows,"
+        f" {many_bytes / 1e6:,.0f} MB at {many.rows:,}; {many_bytes / few_bytes:.2f} ×"
+    )
+
+
 def run(way: str, inputs: Inputs) -> dict[str, Any]:
     """Run one way; its seconds, and the peak memory of all its processes."""
     output = OUTPUTS / way
@@ -81,8 +100,7 @@ def run(way: str, inputs: Inputs) -> dict[str, Any]:
     subprocess.run(["sync"], check=True)
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "load_tests.batch.ways", way]
-        + [str(path.absolute()) for path in (inputs.onnx, inputs.bundle, inputs.data, output)],
+        command(way, inputs, output.absolute()),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,7 +110,17 @@ def run(way: str, inputs: Inputs) -> dict[str, Any]:
     total_s = time.perf_counter() - begun
     if process.returncode:
         raise SystemExit(f"{way} failed:\n{stderr}")
-    return {**json.loads(stdout.splitlines()[-1]), "total_s": total_s, "peak_bytes": peak}
+    told = {} if way == COMMAND_LINE else json.loads(stdout.splitlines()[-1])
+    return {**told, "total_s": total_s, "peak_bytes": peak}
+
+
+def command(way: str, inputs: Inputs, output: Path) -> list[str]:
+    """The command line of one way."""
+    bundle, data = str(inputs.bundle.absolute()), str(inputs.data.absolute())
+    if way == COMMAND_LINE:
+        options = ["-i", data, "-o", str(output), "--runner", "local", "--keep", "id"]
+        return [sys.executable, "-m", "engine.cli.app", "score", bundle, *options]
+    return [sys.executable, "-m", "load_tests.batch.ways", way, str(inputs.onnx), bundle, data, str(output)]
 
 
 def check_scores(inputs: Inputs, ways: list[str]) -> None:
@@ -172,6 +200,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a million rows, one round")
     parser.add_argument(
         "--small-files", type=int, default=0, help="compare so many files with one, and nothing else"
+    )
+    parser.add_argument(
+        "--memory-times", type=int, default=0, help="compare peak memory with that of so many times the rows"
     )
     parser.add_argument("--only", default="", help=f"some of {', '.join(WAYS)}")
     parser.add_argument("--json", default="", help="write the figures to a file")

@@ -176,23 +176,12 @@ def ours_on_warm_ray(onnx: str, bundle: str, data: str, output: str) -> dict[str
     return {"job_s": ended - begun, "cluster_s": ready - started, "first_job_s": cold - ready}
 
 
-def ours_in_one_process(onnx: str, bundle: str, data: str, output: str) -> dict[str, float]:  # noqa: ARG001
-    """``tandem score`` with the local runner, from a cold process: ``total_s`` is the one to look at."""
-    from engine.batch.job import score_files
-    from engine.config import Batch
-
-    begun = time.perf_counter()
-    score_files(bundle, [data], output, settings=Batch(runner="local", keep=("id",)))
-    return {"job_s": time.perf_counter() - begun}
-
-
 WAYS: dict[str, Callable[[str, str, str, str], dict[str, float]]] = {
     "stock-ray-data": stock_ray_data,
     "two-processes-onnx": two_processes,
     "two-processes-lightgbm": two_processes_lightgbm,
     "polars-streaming": polars_streaming,
     "read-and-write": read_and_write,
-    "ours-local-cold": ours_in_one_process,
     "ours-ray-warm": ours_on_warm_ray,
 }
 

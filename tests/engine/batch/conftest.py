@@ -1,5 +1,6 @@
 """A model simple enough to check by hand, and Parquet files for it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def write(path: Path, table: pa.Table, row_group_rows: int = 100) -> None:
     """Write a Parquet file, its directory too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=row_group_rows)
+
+
+def destroy(path: Path, group: int) -> None:
+    """Overwrite the pages of a row group, so that no column of it can be read; size and time stay."""
+    before = path.stat()
+    meta = pq.read_metadata(path).row_group(group)
+    content = bytearray(path.read_bytes())
+    for column in map(meta.column, range(meta.num_columns)):
+        start = column.dictionary_page_offset or column.data_page_offset
+        content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def read(output: Path) -> pa.Table:

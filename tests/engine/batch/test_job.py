@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
 from engine.errors import InvalidConfig, InvalidTable, JobChanged, NotFound, OutputExists
-from tests.engine.batch.conftest import begin, expected, hidden, read, rows, write
+from tests.engine.batch.conftest import begin, destroy, expected, hidden, read, rows, write
 
 KEEP_ID = Batch(keep=("id",), unit_rows=100)
 
@@ -263,6 +265,23 @@ def test_a_job_goes_on_where_another_driver_ended(bundle: str, data: Path, tmp_p
     assert (len(finished), result.resumed) == (3, 3)
     assert read(tmp_path / "out").to_pydict() == {"id": list(range(400)), "score": expected(range(400))}
     assert set(finished.values()) < {path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")}
+
+
+def test_a_job_is_planned_and_read_without_the_compiler_that_takes_long_to_import() -> None:
+    code = "import sys, engine.batch.job, engine.batch.local; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_resumed_job_reads_no_finished_row_group_again(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 250))
+    write(data / "b.parquet", rows(250, 150))
+    begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=3)
+    for group in range(3):
+        destroy(data / "a.parquet", group)
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
+    assert result.resumed == 3
+    assert read(tmp_path / "out").to_pydict() == {"id": list(range(400)), "score": expected(range(400))}
 
 
 def test_a_job_goes_on_once_its_input_is_cured(bundle: str, data: Path, tmp_path: Path) -> None:
