@@ -21,6 +21,7 @@ from engine.errors import DeadlineExceeded, Overloaded
 from engine.realtime.batching.admission import Admission, Refusal
 from engine.realtime.batching.bisection import Block, score_bisected
 from engine.realtime.batching.queueing import Batch, Queue, Ticket
+from engine.realtime.threads import thread_behind_the_loop
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ class Batcher:
             batch = self._take()
             inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
         if not inline:
-            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="score")
+            self._thread = self._thread or thread_behind_the_loop("score")
             self._thread.submit(self._run_in_thread, batch)
         elif batch.slices:
             self._deliver(self._score(batch))

@@ -93,7 +93,10 @@ class ScoringApp:
         self.in_flight += 1
         try:
             answer = await self._answer(scope, receive, arrived_s)
-            self._complete(answer, scope["method"], scope["path"], arrived_s)
+            self._complete(answer)
+            if self._access_log is not None:
+                seconds = time.perf_counter() - arrived_s
+                self._access_log.write(scope["method"], scope["path"], answer, seconds)
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             await send({"type": "http.response.body", "body": answer.body})
         except Disconnected:
@@ -122,8 +125,10 @@ class ScoringApp:
 
         def ended(answer: Answer) -> None:
             self.in_flight -= 1
-            path = f"/v{1 if verb == 'score' else 2}/models/{model.name}/{verb}"
-            self._complete(answer, "POST", path, arrived_s)
+            self._complete(answer)
+            if self._access_log is not None:
+                path = f"/v{1 if verb == 'score' else 2}/models/{model.name}/{verb}"
+                self._access_log.write("POST", path, answer, time.perf_counter() - arrived_s)
             deliver(answer)
 
         self.in_flight += 1
@@ -199,13 +204,10 @@ class ScoringApp:
         settings = self._settings
         passage.begin(verb, headers, body, max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows)
 
-    def _complete(self, answer: Answer, method: str, path: str, arrived_s: float) -> None:
+    def _complete(self, answer: Answer) -> None:
         answer.headers.append((b"content-length", b"%d" % len(answer.body)))
         if self.draining:
             answer.headers.append(CLOSE)
-        if self._access_log is not None:
-            seconds = time.perf_counter() - arrived_s
-            self._access_log.write(method, path, answer.status, seconds, len(answer.body))
 
     def _about(self, route: Route) -> Answer:
         match route.verb:

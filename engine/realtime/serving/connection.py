@@ -1,6 +1,7 @@
 """One HTTP connection: uvicorn's protocol with bounds on headers, on reading time and on its age."""
 
 import random
+import socket
 from functools import partial
 from typing import Any
 
@@ -68,7 +69,7 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._scoring_app = app
         self._short: _Short | None = None
-        self._socket: Any = None
+        self._socket: socket.socket | None = None
 
     def is_reading(self, part: str) -> bool:
         """Whether a request's ``head``, or the ``body`` of a short one, is there in part."""
@@ -77,7 +78,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """A client is there."""
         super().connection_made(transport)
-        self._socket = transport.get_extra_info("socket")
+        here = transport.get_extra_info("socket")
+        # Of the same descriptor, for questions only; uvloop's own makes one for each question.
+        self._socket = socket.socket(here.family, here.type, here.proto, fileno=here.fileno())
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what belongs to an unfinished head."""
@@ -93,6 +96,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it what waits for it."""
         super().connection_lost(exc)
+        if self._socket is not None:
+            self._socket.detach()
         if self._short is not None and self._short.passage is not None:
             self._scoring_app.give_up(self._short.passage)
 
@@ -132,7 +137,7 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         deliver = partial(self._answer, short)
-        waited_s = unread_s(self._socket)
+        waited_s = unread_s(self._socket) if self._socket is not None else 0.0
         passage = self._scoring_app.begin(
             short.scoring, short.headers, short.body, deliver, unread_s=waited_s
         )

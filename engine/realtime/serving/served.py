@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +18,7 @@ from engine.realtime.counting.counters import ModelCounters
 from engine.realtime.doors.answers import Answer, error_answer
 from engine.realtime.doors.calls import Asked
 from engine.realtime.doors.tensors import datatype_of
+from engine.realtime.threads import thread_behind_the_loop
 from engine.schema import Schema
 
 _encode = msgspec.json.encode
@@ -110,7 +110,7 @@ class ServedModel:
         error = Overloaded(TOO_LATE)
         error.retry_after_s = slo_s
         self._refusal = error_answer(error)
-        self.aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self.aside = thread_behind_the_loop("aside")
 
     def learn_costs(self, budget_s: float = 1.0) -> None:
         """Time batches of one row, two, four and so on, so that admission knows what it promises.

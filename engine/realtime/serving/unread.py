@@ -7,14 +7,13 @@ knows better: ``TCP_INFO`` tells when a socket last received something.
 
 import socket
 import sys
-from typing import Any
 
 INFO_BYTES = 56
 _LAST_RECEIVED = slice(52, 56)
 """Where ``tcpi_last_data_recv`` is in ``struct tcp_info``: milliseconds, in steps of the kernel's clock."""
 
 
-def unread_s(of: Any) -> float:
+def unread_s(of: socket.socket) -> float:
     """Seconds since a TCP socket last received something, to about 4 ms; 0 where nobody knows.
 
     Asked when a request is complete, it is how long the request's last part waited for the loop.

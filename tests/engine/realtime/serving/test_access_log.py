@@ -4,6 +4,7 @@ import json
 import pytest
 
 from engine.config import Serve, Slo
+from engine.realtime.doors.answers import Answer
 from engine.realtime.serving.access_log import AccessLog
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
@@ -12,7 +13,7 @@ from tests.engine.realtime.running import start
 
 def test_a_line_is_one_json_object() -> None:
     stream = io.StringIO()
-    AccessLog(stream).write("GET", "/v2", 200, 0.0012345678, 17)
+    AccessLog(stream).write("GET", "/v2", Answer(200, [], bytes(17)), 0.0012345678)
     line = json.loads(stream.getvalue())
     assert {**line, "time": ""} == {
         "time": "", "method": "GET", "path": "/v2", "status": 200, "seconds": 0.001235, "bytes": 17,
