@@ -20,10 +20,12 @@ from load_tests.results.result import Load, LoadResult, latency_of, summarise
 from load_tests.results.slo import Promise, judge
 from load_tests.server_view import read_metrics, view
 from load_tests.target import parse_url
-from load_tests.watching import LOOPBACK, listeners, watching
+from load_tests.watching import LOOPBACK, cpu_seconds, listeners, watching
 
 GUESS_S = 2.0
 GUESS_CONNECTIONS = 64
+SCATTERED_SHARE = 0.5
+"""Of the closed loop's rate, at which single requests wake the engine and it is not overloaded."""
 MIN_REQUESTS = 1500
 """Requests in a trial at least: with fewer, a 99th percentile is hardly known."""
 
@@ -54,25 +56,34 @@ def run_load(load: Load, sample: str, promise: Promise | None = None) -> LoadRes
 def find_capacity(load: Load, sample: str, promise: Promise, tell: Callable[[Trial], None]) -> Capacity:
     """Search for the largest Poisson rate at which an engine keeps a promise; ``tell`` hears each run."""
     payloads, replicas = _payloads(load, sample), _replicas(load)
-    narrow, _ = _closed_loop(load, payloads, connections=1)
-    wide, seen = _closed_loop(load, payloads, connections=GUESS_CONNECTIONS * replicas)
+    narrow, _ = _short_load(load, payloads, connections=1)
+    wide, seen = _short_load(load, payloads, connections=GUESS_CONNECTIONS * replicas)
     check_answered(summarise(load, seen))
     rate = seen.latencies().n / GUESS_S
+    scattered, _ = _short_load(load, payloads, rate=SCATTERED_SHARE * rate)
     found = find_max(promise, _rate_runner(load, payloads, promise, tell), first_guess=rate)
     waiting_rows = GUESS_CONNECTIONS * load.rows_per_request
-    costs = costs_of(narrow, wide, replicas=replicas, waiting_rows=waiting_rows) if narrow and wide else None
+    costs = None
+    if narrow and wide:
+        costs = costs_of(narrow, wide, scattered, replicas=replicas, waiting_rows=waiting_rows)
     return _with_prediction(msgspec.structs.replace(found, replicas=replicas), costs, load, rate)
 
 
-def _closed_loop(load: Load, payloads: list[bytes], *, connections: int) -> tuple[Busy | None, Recording]:
+def _short_load(
+    load: Load, payloads: list[bytes], *, connections: int = OPEN_LOOP_CONNECTIONS, rate: float | None = None
+) -> tuple[Busy | None, Recording]:
     target = parse_url(load.url)
-    before = read_metrics(target)
-    outcome = run_fast(_fast_load(load, payloads, duration_s=GUESS_S, connections=connections))
-    after = read_metrics(target)
+    engine = listeners(target.port) if target.host in LOOPBACK else []
+    before, used_s = read_metrics(target), cpu_seconds(engine)
+    outcome = run_fast(_fast_load(load, payloads, duration_s=GUESS_S, connections=connections, rate=rate))
+    used_s, after = cpu_seconds(engine) - used_s, read_metrics(target)
     if before is None or after is None:
         return None, outcome.recording
     n = outcome.recording.latencies().n
-    return busy_between(before, after, load.model, requests=n, seconds=GUESS_S), outcome.recording
+    busy = busy_between(
+        before, after, load.model, requests=n, seconds=GUESS_S, cpu_seconds=used_s if engine else None
+    )
+    return busy, outcome.recording
 
 
 def _with_prediction(found: Capacity, costs: Costs | None, load: Load, guess: float) -> Capacity:

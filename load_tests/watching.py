@@ -71,10 +71,10 @@ def _watch(port: int, out: "Connection[list[MachineMoment], None]", done: Event)
     engine = listeners(port) if port else []
     moments: list[MachineMoment] = []
     psutil.cpu_percent()
-    used, before = _seconds(engine), time.monotonic()
+    used, before = cpu_seconds(engine), time.monotonic()
     started = before
     while not done.wait(EVERY_S):
-        now_used, now = _seconds(engine), time.monotonic()
+        now_used, now = cpu_seconds(engine), time.monotonic()
         cores = (now_used - used) / (now - before) if engine else None
         memory = sum(_memory(process) for process in engine) if engine else None
         moments.append(MachineMoment(now - started, psutil.cpu_percent() / 100, cores, memory))
@@ -82,7 +82,8 @@ def _watch(port: int, out: "Connection[list[MachineMoment], None]", done: Event)
     out.send(moments)
 
 
-def _seconds(processes: list[psutil.Process]) -> float:
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Processor time that processes used so far, with the kernel's on their behalf; 0 of those gone."""
     total = 0.0
     for process in processes:
         try:

@@ -2,7 +2,9 @@
 
 A replica is one loop: it reads what has arrived, scores it together, answers, and looks again.
 The costs are measured in two short closed loops, one narrow and one wide, from the engine's own
-counters and the throughput seen from outside.
+counters and the throughput seen from outside. In a closed loop requests come in bunches, as soon as
+others are answered; at random times each wakes the engine by itself, which costs more. Where the
+engine runs on this machine its processor time under random arrivals tells how much.
 """
 
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """What a closed loop saw of an engine at one width.
+    """What one short load saw of an engine.
 
     Attributes:
         requests: Requests answered.
@@ -50,6 +52,7 @@ class Busy:
         batches: Batches that the engine scored.
         rows: Rows in them.
         batch_seconds: Time in the model.
+        cpu_seconds: Processor time of the engine; None where it runs elsewhere.
     """
 
     requests: float
@@ -57,10 +60,19 @@ class Busy:
     batches: float
     rows: float
     batch_seconds: float
+    cpu_seconds: float | None = None
 
 
-def busy_between(before: Series, after: Series, model: str, *, requests: int, seconds: float) -> Busy:
-    """A closed loop's view, with the engine's counters before and after it."""
+def busy_between(
+    before: Series,
+    after: Series,
+    model: str,
+    *,
+    requests: int,
+    seconds: float,
+    cpu_seconds: float | None = None,
+) -> Busy:
+    """A load's view, with the engine's counters before and after it."""
 
     def grown(name: str) -> float:
         key = (name, frozenset({("model", model)}))
@@ -72,15 +84,24 @@ def busy_between(before: Series, after: Series, model: str, *, requests: int, se
         grown("tandem_batch_rows_count"),
         grown("tandem_batch_rows_sum"),
         grown("tandem_batch_seconds_sum"),
+        cpu_seconds,
     )
 
 
-def costs_of(narrow: Busy, wide: Busy, *, replicas: int = 1, waiting_rows: float = 0.0) -> Costs | None:
-    """The costs behind two closed loops; ``None`` where the engine did not count batches.
+def costs_of(
+    narrow: Busy,
+    wide: Busy,
+    scattered: Busy | None = None,
+    *,
+    replicas: int = 1,
+    waiting_rows: float = 0.0,
+) -> Costs | None:
+    """The costs behind two closed loops and an open one; ``None`` where the engine did not count batches.
 
     Two batch sizes give a line, its offset and slope; what the wide loop's throughput leaves is
-    the request's own cost, because there the engine was never idle. Batches far smaller than the
-    rows that the wide loop kept waiting at each replica are as large as the engine makes them.
+    the request's own cost, because there the engine was never idle. Where requests come ``scattered``
+    it is the processor time that they took, without the model's, if that is more. Batches far smaller
+    than the rows that the wide loop kept waiting at each replica are as large as the engine makes them.
     """
     if min(narrow.batches, wide.batches, wide.requests) <= 0:
         return None
@@ -90,6 +111,8 @@ def costs_of(narrow: Busy, wide: Busy, *, replicas: int = 1, waiting_rows: float
     batch_s = max(0.0, low_s - row_s * small)
     loop_s = replicas * wide.seconds / wide.requests
     request_s = max(loop_s - replicas * wide.batch_seconds / wide.requests, 0.0)
+    if scattered is not None and scattered.cpu_seconds is not None and scattered.requests:
+        request_s = max(request_s, (scattered.cpu_seconds - scattered.batch_seconds) / scattered.requests)
     if large < FULL_SHARE * waiting_rows:
         return Costs(request_s, batch_s, row_s, max(1, round(large)), replicas)
     return Costs(request_s, batch_s, row_s, replicas=replicas)

@@ -63,6 +63,18 @@ def test_costs_are_read_off_two_closed_loops() -> None:
     )
 
 
+def test_requests_that_come_one_by_one_cost_what_they_took_of_the_processor() -> None:
+    narrow, wide = Busy(100, 1.0, 100, 100, 0.001), Busy(1000, 0.1, 100, 1000, 0.01)
+    bunched = costs_of(narrow, wide)
+    scattered = costs_of(narrow, wide, Busy(500, 1.0, 500, 500, 0.005, cpu_seconds=0.105))
+    elsewhere = costs_of(narrow, wide, Busy(500, 1.0, 500, 500, 0.005))
+    assert bunched is not None
+    assert scattered is not None
+    assert bunched.request_s == pytest.approx(90e-6)
+    assert scattered.request_s == pytest.approx(200e-6)
+    assert elsewhere == bunched
+
+
 def test_an_engine_that_counts_no_batches_has_no_costs() -> None:
     assert costs_of(Busy(10, 1, 0, 0, 0), Busy(10, 1, 0, 0, 0)) is None
 
