@@ -21,7 +21,8 @@ CHEAP_BATCH_SHARE = 0.05
 """A batch that typically takes this share of the promise is never made smaller."""
 
 RETRY_FALL = 0.99
-"""An estimate that lets nobody wait falls by this with each smaller batch: nothing else would correct it."""
+"""An estimate that lets nobody wait, or cannot be, falls by this with each smaller batch: nothing else
+would correct it."""
 
 BEHIND_SHARE = 0.25
 """A request that lay unread for this share of its time tells that the loop itself is behind."""
@@ -35,10 +36,27 @@ STEP = 1.02
 FULL_BATCH_SHARE = 1 / 3
 """A full batch takes at most this share of the promise: one under way, one ahead, one of one's own."""
 
-DEAR_BATCH_SHARE = 0.45
-WORTH_DOUBLING = 1.5
-"""A batch that typically takes at most this many times what half of it takes may have the larger share,
-one under way and one's own: smaller ones would answer fewer, and hardly sooner."""
+MISSED_SHARE = 0.5
+WORTH_DOUBLING = 1.8
+"""A batch that typically takes at most this many times what half of it takes may take longer, as long as
+who comes when this share of the one under way is over is answered in time: smaller ones would answer
+fewer, and hardly sooner."""
+
+
+def in_turn_s(turns: float, n_uncertain: float, typical_s: float, spread_s: float) -> float:
+    """What batches one after the other take, 99 times in 100.
+
+    What they typically take adds up. What is over it is chance, seldom in all of them at once, and
+    adds up as sides of a right angle do: four batches are over by twice what one is. To add up the
+    99th percentiles themselves would leave a third of a noisy machine idle.
+
+    Args:
+        turns: How many there are.
+        n_uncertain: How many may take longer, the one under way included.
+        typical_s: What each typically takes.
+        spread_s: By how much one in a hundred takes longer.
+    """
+    return turns * typical_s + math.sqrt(n_uncertain) * spread_s
 
 
 class Costs(Protocol):
@@ -47,7 +65,7 @@ class Costs(Protocol):
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch."""
 
-    def age(self, n_rows: int, fall: float = FALL) -> None:
+    def age(self, n_rows: int, fall: float) -> None:
         """Trust a little less in what was learned of batches of about ``n_rows``."""
 
     def cost_s(self, n_rows: int) -> float:
@@ -73,16 +91,17 @@ class CostModel:
         if high is None:
             self._high[bucket] = self._middle[bucket] = cost_s
         else:
+            # What is over the 99th percentile may be the new middle: follow it as fast.
             self._high[bucket] = high * (RISE if cost_s > high else FALL)
-            self._middle[bucket] = middle * (STEP if cost_s > middle else 1 / STEP)
+            self._middle[bucket] = middle * (RISE if cost_s > high else STEP if cost_s > middle else 1 / STEP)
 
-    def age(self, n_rows: int, fall: float = FALL) -> None:
+    def age(self, n_rows: int, fall: float) -> None:
         """Let the estimate fall for a size that is not scored any more, so that it is tried again."""
         bucket = (n_rows - 1).bit_length()
         high = self._high[bucket]
         if high is not None:
             self._high[bucket] = high * fall
-            self._middle[bucket] *= FALL
+            self._middle[bucket] *= fall
 
     def cost_s(self, n_rows: int) -> float:
         """What a batch of at most ``n_rows`` takes, 99 times in 100; 0 where nothing was seen at all.
@@ -131,11 +150,15 @@ class Admission:
     Attributes:
         max_rows: Most rows of a batch now: the largest power of two whose cost leaves room in the promise.
         full_s: What such a batch costs.
+        spread_s: How much of that is over what it typically costs.
         row_s: What one row takes, typically.
         lag_s: How late the event loop is, lately; counted against every deadline.
     """
 
-    __slots__ = ("_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows", "row_s", "slo_s")
+    __slots__ = (
+        "_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows", "row_s", "slo_s",
+        "spread_s",
+    )  # fmt: skip
 
     def __init__(self, slo_s: float, most_rows: int, costs: Costs | None = None) -> None:
         self.costs: Costs = CostModel() if costs is None else costs
@@ -144,19 +167,25 @@ class Admission:
         self._n_seen = 0
         self._slack_s = math.inf
         self.max_rows = most_rows
-        self.full_s = self.row_s = self.lag_s = 0.0
+        self.full_s = self.row_s = self.lag_s = self.spread_s = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch; the cap follows every sixteenth time, and while it is young."""
         self.costs.observe(n_rows, cost_s)
         if self.max_rows < self.most_rows:
-            self.costs.age(2 * self.max_rows)
+            self._age_next(n_rows, cost_s)
         two_fit_s = self.slo_s * CERTAIN_SHARE / 2
         if self.full_s > two_fit_s >= self.costs.cost_s(n_rows):
             self._retry(n_rows)
         self._n_seen += 1
         if self._n_seen < 64 or self._n_seen % 16 == 0:
             self.settle()
+
+    def _age_next(self, n_rows: int, cost_s: float) -> None:
+        """Let the size above the cap be tried again, soon if two full batches are cheaper than one such."""
+        rows = 2 * self.max_rows
+        cannot_be = n_rows > self.max_rows // 2 and self.costs.typical_s(rows) > 2 * cost_s
+        self.costs.age(rows, RETRY_FALL if cannot_be else FALL)
 
     def _retry(self, n_rows: int) -> None:
         """Two such batches fit the promise and two full ones are thought not to, so nobody may wait."""
@@ -179,17 +208,20 @@ class Admission:
             rows = 1 << (rows - 1).bit_length() - 1
         self.max_rows = rows
         self.full_s = self.costs.cost_s(rows)
+        self.spread_s = max(0.0, self.full_s - self.costs.typical_s(rows))
         self.row_s = self.costs.typical_s(1)
 
     def _leaves_room(self, n_rows: int) -> bool:
-        if self.costs.cost_s(n_rows) <= self.slo_s * FULL_BATCH_SHARE:
+        high_s, typical_s = self.costs.cost_s(n_rows), self.costs.typical_s(n_rows)
+        if high_s <= self.slo_s * FULL_BATCH_SHARE:
             return True
         # Slow at times, because the machine is busy, not because of its rows.
-        typical_s = self.costs.typical_s(n_rows)
         if typical_s <= self.slo_s * CHEAP_BATCH_SHARE:
             return True
-        half_s = self.costs.typical_s((n_rows + 1) // 2)
-        return typical_s <= min(self.slo_s * DEAR_BATCH_SHARE, half_s * WORTH_DOUBLING)
+        if typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
+            return False
+        spread_s = max(0.0, high_s - typical_s)
+        return in_turn_s(2 - MISSED_SHARE, 2, typical_s, spread_s) <= self.slo_s * CERTAIN_SHARE
 
     def refusal(
         self,
@@ -211,7 +243,7 @@ class Admission:
             budget_s: Seconds until its deadline.
             small_rows: Rows that wait in the small queue.
             large_rows: Rows that wait in the large queue.
-            rest_s: What is left of the batch under way, 0 where there is none.
+            rest_s: What is typically left of the batch under way, 0 where there is none.
             unread_s: How long the request lay in its socket.
         """
         is_behind = unread_s > BEHIND_SHARE * max(0.0, unread_s + budget_s)
@@ -235,7 +267,8 @@ class Admission:
     ) -> Refusal | None:
         own = -(-(small_rows + n_rows) // self.max_rows)
         turns = own + min(own, -(-large_rows // self.max_rows))
-        spare_s = budget_s - rest_s - turns * self.full_s
+        typical_s = self.full_s - self.spread_s
+        spare_s = budget_s - rest_s - in_turn_s(turns, turns + (rest_s > 0), typical_s, self.spread_s)
         if spare_s < 0:
             return Refusal(n_rows, small_rows + large_rows, budget_s - spare_s)
         self._slack_s = min(self._slack_s, spare_s)

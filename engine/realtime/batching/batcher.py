@@ -229,7 +229,7 @@ class Batcher:
         now_s = self._clock()
         batch = self.queue.take(now_s)
         if batch.slices:
-            self._busy_until_s = now_s + self.admission.costs.cost_s(batch.n_rows)
+            self._busy_until_s = now_s + self.admission.costs.typical_s(batch.n_rows)
         else:
             self._busy_until_s = 0.0
             self._scheduled = False

@@ -48,7 +48,7 @@ class Exact:
     def observe(self, n_rows: int, cost_s: float) -> None:
         pass
 
-    def age(self, n_rows: int, fall: float = 1.0) -> None:
+    def age(self, n_rows: int, fall: float) -> None:
         pass
 
     def cost_s(self, n_rows: int) -> float:
@@ -116,7 +116,7 @@ class _Simulation:
         self.outcome.expired |= {self.index[id(ticket)] for ticket in batch.expired}
         if batch.slices:
             self.busy = True
-            self.busy_until_s = now_s + self.admission.costs.cost_s(batch.n_rows)
+            self.busy_until_s = now_s + self.admission.costs.typical_s(batch.n_rows)
             self.outcome.batches.append(batch.n_rows)
             self.plan(now_s + self.cost(batch.n_rows), "finish", (now_s, batch))
 
