@@ -2,14 +2,14 @@
 
     python -m load_tests.capacity --repeats 3 [--models cheap dear]
 
-Each search has an engine of its own, models in turn. Exit code 1 when a capacity is further from
-the mean than ``MAX_SPREAD`` or a prediction is further from the capacity measured than ``MAX_ERROR``.
+Each search has an engine of its own, which makes the same promise; models in turn. Exit code 1 when a
+capacity is further from the mean than ``MAX_SPREAD`` or a prediction is further from the capacity
+measured than ``MAX_ERROR``.
 """
 
 import argparse
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,21 +17,20 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from engine.demo.commands import running, wait_until_ready
 from engine.errors import TandemError
 from engine.pages.machine import machine
 from load_tests.capacity.models import MODELS, Measurable
 from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
+from load_tests.local_engine import local_engine
+from load_tests.peers.model import NAME
 from load_tests.results.printing import print_trial
 from load_tests.results.slo import parse_promise
 from load_tests.running import find_capacity
-from load_tests.soak.serving import LANE
 
 CACHE = Path(".cache/peers")
 MAX_SPREAD = 0.10
 MAX_ERROR = 0.20
-START_S = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,21 +120,10 @@ def print_searches(found: dict[str, list[Capacity]], options: argparse.Namespace
 
 def _search(model: Measurable, options: argparse.Namespace) -> Capacity:
     promise = parse_promise(options.slo)
-    with tempfile.TemporaryDirectory(prefix="capacity-") as folder:
-        log = Path(folder) / "engine.log"
-        named = f"late={model.bundle}"
-        with running(
-            "serve", "--model", named, "--local", "--port", "0", "--jobs-port", "0", log=log
-        ) as process:
-            wait_until_ready(process, lambda: bool(_url(log)), log, limit_s=START_S)
-            wishes = Wishes(sample=str(model.sample), duration=f"{options.seconds}s", generator="fast")
-            load, sample = plan_load(_url(log), wishes)
-            return find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
-
-
-def _url(log: Path) -> str:
-    match = LANE.search(log.read_text(errors="replace"))
-    return match[1] if match else ""
+    with local_engine({NAME: model.bundle}, slo={"p99_ms": 1e3 * promise.limit_s}) as engine:
+        wishes = Wishes(sample=str(model.sample), duration=f"{options.seconds}s", generator="fast")
+        load, sample = plan_load("http://{}:{}".format(*engine.address), wishes)
+        return find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
