@@ -47,8 +47,8 @@ def in_turn_s(turns: float, n_uncertain: float, typical_s: float, spread_s: floa
     """What batches one after the other take, 99 times in 100.
 
     What they typically take adds up. What is over it is chance, seldom in all of them at once, and
-    adds up as sides of a right angle do: four batches are over by twice what one is. To add up the
-    99th percentiles themselves would leave a third of a noisy machine idle.
+    adds up as sides of a right angle do: four batches are over by twice what one is. Were the 99th
+    percentiles themselves added up, the batches of a noisy machine would stay half empty.
 
     Args:
         turns: How many there are.
