@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
@@ -64,7 +64,11 @@ def listeners(port: int) -> list[psutil.Process]:
     except psutil.AccessDenied:
         return []
     found = {at.pid for at in sockets if at.status == psutil.CONN_LISTEN and at.laddr.port == port and at.pid}
-    return [psutil.Process(pid) for pid in sorted(found)]
+    processes = []
+    for pid in sorted(found):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            processes.append(psutil.Process(pid))
+    return processes
 
 
 def _watch(port: int, out: "Connection[list[MachineMoment], None]", done: Event) -> None:
