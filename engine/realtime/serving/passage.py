@@ -77,11 +77,12 @@ class Passage:
         """
         try:
             self._door = door_for(verb, headers)
-            # Compressed, it is as large as what becomes of it.
-            self._is_large = len(body) > self._door.large_bytes or b"content-encoding" in headers
+            # Compressed, it is as large as what becomes of it, and may say how long it has.
+            compressed = b"content-encoding" in headers
+            self._is_large = compressed or len(body) > self._door.large_bytes
             self._accept = headers.get(b"accept-encoding")
             timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
-            if not self._is_large and b'"timeout"' not in body:
+            if not compressed and b'"timeout"' not in body:
                 left_s = self._arrived_s + timeout_s - time.perf_counter()
                 if self._model.batcher.refuses(left_s, self._unread_s):
                     self._end(self._model.refusal())
