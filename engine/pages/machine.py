@@ -12,8 +12,9 @@ PACKAGES = ("tandem-scoring", "ray", "pyarrow", "polars", "numba", "numpy", "lig
 
 def machine(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Processor, memory, system and versions, as a page's table shows them."""
+    n_cores = usable_cores()
     found = {
-        "Processor": f"{_processor()}, {usable_cores()} cores usable",
+        "Processor": f"{_processor()}, {n_cores} {'core' if n_cores == 1 else 'cores'} usable",
         "Memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "System": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "Python": platform.python_version(),

@@ -42,7 +42,9 @@ def latency_over_time(result: LoadResult) -> Markup:
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    lowest, highest = axes.get_ylim()
+    steps = (1.0, 2.0, 5.0) if highest > 10 * lowest else range(1, 10)  # else there may be one tick or none
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
@@ -188,7 +190,7 @@ def search_path(capacity: Capacity) -> Markup:
     """The rates tried, in order, and whether they held."""
 
     def plot(axes: Axes) -> None:
-        for held, colour, label in ((True, ACCENT, "kept"), (False, WARNING, "missed")):
+        for held, marker, colour, label in ((True, "o", ACCENT, "kept"), (False, "x", WARNING, "missed")):
             found = [
                 (turn, trial.rate)
                 for turn, trial in enumerate(capacity.trials, 1)
@@ -197,7 +199,7 @@ def search_path(capacity: Capacity) -> Markup:
             axes.plot(
                 [turn for turn, _ in found],
                 [rate for _, rate in found],
-                "o",
+                marker,
                 color=colour,
                 markersize=5,
                 label=label,

@@ -43,7 +43,7 @@ def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
         console.print(f"no rate keeps {capacity.promise}", style="red")
         return
     console.print(capacity_sentence(capacity), soft_wrap=True)
-    headings = ("Poisson/s", "in time/s", "late", "p50", "p99", "SLO")
+    headings = ("Poisson/s", "in time/s", "not in time", "p50", "p99", "SLO")
     console.print(_table(headings, curve_rows(capacity)))
     if capacity.predicted_rate is not None:
         console.print(prediction_sentence(capacity), style="dim", soft_wrap=True)
@@ -55,7 +55,7 @@ def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
 
 
 def curve_rows(capacity: Capacity) -> list[tuple[str, ...]]:
-    """Each run of the curve: its rate, goodput, share of late requests, latencies, and verdict."""
+    """Each run of the curve: its rate, goodput, share not in time, latencies of answers, and verdict."""
     return [
         (
             f"{trial.rate:,.0f}",
@@ -71,15 +71,16 @@ def curve_rows(capacity: Capacity) -> list[tuple[str, ...]]:
 
 def print_trial(promise: Promise, trial: Trial) -> None:
     """Tell on stderr how one run of a search went."""
-    late = f"{100 * trial.n_late / max(1, trial.n_sent):.2f} % late"
+    late = f"{100 * trial.n_late / max(1, trial.n_sent):.2f} % not in time"
     kept = "kept" if keeps(promise, trial) else "missed"
-    words = f"{trial.rate:10,.0f}/s  p99 {milliseconds(trial.p99_s):>9}  {late:>13}  {kept}"
+    words = f"{trial.rate:10,.0f}/s  p99 {milliseconds(trial.p99_s):>9}  {late:>20}  {kept}"
     Console(stderr=True, highlight=False).print(words, style="dim", soft_wrap=True)
 
 
-def print_comparison(changes: Sequence[Change]) -> None:
-    """Print a run beside its baseline."""
+def print_comparison(changes: Sequence[Change], baseline: str) -> None:
+    """Print a run beside its baseline, and what that was: another load is no fair comparison."""
     console = Console(highlight=False)
+    console.print(f"baseline: {baseline}", style="dim", markup=False, soft_wrap=True)
     for change in changes:
         console.print(
             f"{change.name}: {change.ratio:.2f} × the baseline, {change.verdict}",
