@@ -17,8 +17,8 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Device = Literal["cpu", "auto", "cuda"]
 Mode = Literal["error", "overwrite", "append"]
+Device = Literal["cpu", "auto", "cuda"]
 """Where a model's margins are computed. ``auto`` never changes a score: it uses a GPU, where there is one,
 for batches of forests and linear models so large that it was measured to be faster. ``cuda`` uses it for
 all, for ONNX graphs too, whose scores then differ in the last bits, and fails where there is none."""
