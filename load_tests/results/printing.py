@@ -10,12 +10,14 @@ from load_tests.results.comparison import Change
 from load_tests.results.result import Load, LoadResult
 from load_tests.results.slo import Promise
 
+WIDTH = 140
+"""Room for every table: a line that a narrow terminal wraps can be read, a number cut short cannot."""
 COLOURS = {"better": "green", "worse": "red", "same": "dim"}
 
 
 def print_result(result: LoadResult) -> None:
     """Print a result: throughput, latency, outcomes, and whether the generator was the limit."""
-    console, latency = Console(highlight=False), result.latency
+    console, latency = Console(width=WIDTH, highlight=False), result.latency
     headings = ("QPS", "rows/s", "p50", "p95", "p99", "p99.9", "max", "ok", "shed", "failed")
     times = (latency.p50_s, latency.p95_s, latency.p99_s, latency.p999_s, latency.highest_s)
     counts = (result.ok, result.shed, result.failed)
@@ -37,7 +39,7 @@ def print_result(result: LoadResult) -> None:
 
 def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
     """Print what a search found: the rate, how sure it is, the curve, and replicas for a target."""
-    console = Console(highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     console.print(f"{load.model} at {load.url} · {load.wire}", style="bold", markup=False, soft_wrap=True)
     if not capacity.rate:
         console.print(f"no rate keeps {capacity.promise}", style="red")

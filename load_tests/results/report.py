@@ -116,8 +116,8 @@ def _figures(result: LoadResult) -> list[dict[str, object]]:
     return shown
 
 
-def _figure(title: str, caption: str, svg: object, *, wide: bool = False) -> dict[str, object]:
-    return {"title": title, "caption": caption, "svg": svg, "wide": wide}
+def _figure(title: str, caption: str, svg: object) -> dict[str, object]:
+    return {"title": title, "caption": caption, "svg": svg}
 
 
 def _tables(result: LoadResult) -> list[dict[str, object]]:
