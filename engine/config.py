@@ -4,8 +4,9 @@
 tree stops at the wiring: functions receive the values they need, never a ``Config``.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -159,4 +160,14 @@ def read_config(path: str | Path) -> Config:
     except OSError as error:
         raise InvalidConfig(f"expected a config file at {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise InvalidConfig(f"{path}: {error}") from error
+        raise InvalidConfig(f"{path}: {in_words(error, Config)}") from error
+
+
+def in_words(error: msgspec.MsgspecError, kind: Any) -> str:
+    """The sentence of an error in decoding ``kind``; msgspec does not say which values a key may have."""
+    key = re.match(r"Invalid enum value .* - at `\$\.([\w.]+)`", str(error))
+    if key is None:
+        return str(error)
+    for name in key[1].split("."):
+        kind = get_type_hints(kind)[name]
+    return f"{error}; expected one of {', '.join(get_args(kind))}"
