@@ -4,8 +4,9 @@
 tree stops at the wiring: functions receive the values they need, never a ``Config``.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -17,8 +18,8 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Device = Literal["cpu", "auto", "cuda"]
 Mode = Literal["error", "overwrite", "append"]
+Device = Literal["cpu", "auto", "cuda"]
 """Where a model's margins are computed. ``auto`` never changes a score: it uses a GPU, where there is one,
 for batches of forests and linear models so large that it was measured to be faster. ``cuda`` uses it for
 all, for ONNX graphs too, whose scores then differ in the last bits, and fails where there is none."""
@@ -159,4 +160,14 @@ def read_config(path: str | Path) -> Config:
     except OSError as error:
         raise InvalidConfig(f"expected a config file at {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise InvalidConfig(f"{path}: {error}") from error
+        raise InvalidConfig(f"{path}: {in_words(error, Config)}") from error
+
+
+def in_words(error: msgspec.MsgspecError, kind: Any) -> str:
+    """The sentence of an error in decoding ``kind``; msgspec does not say which values a key may have."""
+    key = re.match(r"Invalid enum value .* - at `\$\.([\w.]+)`", str(error))
+    if key is None:
+        return str(error)
+    for name in key[1].split("."):
+        kind = get_type_hints(kind)[name]
+    return f"{error}; expected one of {', '.join(get_args(kind))}"

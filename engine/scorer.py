@@ -186,7 +186,10 @@ def _arrow(table: Any) -> pa.Table | pa.RecordBatch:
     if hasattr(table, "to_arrow"):
         table = table.to_arrow()
     if not isinstance(table, pa.Table | pa.RecordBatch):
-        raise InvalidTable(f"expected an Arrow table, a record batch or a Polars frame, got {type(table)}")
+        raise InvalidTable(
+            f"expected an Arrow table, a record batch or a Polars frame, got {type(table).__name__};"
+            " pyarrow.Table.from_pandas makes a table of a pandas frame"
+        )
     return table
 
 

@@ -1,10 +1,20 @@
 """The live line of a run on a terminal's stderr."""
 
+import os
 import sys
 
 from load_tests.fast.generator import Samples
 from load_tests.results.recording import Second, outcome_of
 from load_tests.results.result import latency_of
+
+ERASE_THE_REST = "\x1b[K"
+
+
+def show_live(line: str) -> None:
+    """Put a line in the place of the last one, cut to the terminal's width; silent where stderr is none."""
+    if sys.stderr.isatty():
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0 where it does not say
+        print(f"\r{line[: columns - 1]}{ERASE_THE_REST}", end="", file=sys.stderr, flush=True)
 
 
 def progress_line(at: int, second: Second) -> str:
@@ -12,7 +22,7 @@ def progress_line(at: int, second: Second) -> str:
     latency = latency_of(second.latencies)
     return (
         f"{at + 1:4d} s  {second.ok:7,d} requests/s  p50 {1000 * (latency.p50_s or 0):7.2f} ms"
-        f"  p99 {1000 * (latency.p99_s or 0):8.2f} ms  {second.shed} shed  {second.failed} failed "
+        f"  p99 {1000 * (latency.p99_s or 0):8.2f} ms  {second.shed} shed  {second.failed} failed"
     )
 
 
@@ -36,5 +46,4 @@ class SampleProgress:
             if outcome == "ok":
                 latest.latencies.add(latency_s)
         self._seen = len(samples.latency)
-        sys.stderr.write(f"\r{progress_line(second - 1, latest)}")
-        sys.stderr.flush()
+        show_live(progress_line(second - 1, latest))

@@ -29,7 +29,7 @@ from load_tests.generator_health import GeneratorHealth, Observation
 from load_tests.payloads.grpc_request import STATUSES, infer_call
 from load_tests.payloads.sample import read_sample
 from load_tests.payloads.wire import Request, Wire, encode, with_deadline
-from load_tests.progress import progress_line
+from load_tests.progress import progress_line, show_live
 from load_tests.results.recording import Recording
 from load_tests.shapes import intensity
 from load_tests.target import parse_url
@@ -47,6 +47,7 @@ class Run:
         self.requests: dict[Wire, list[Request]] = {}
         self.recording = Recording()
         self.health = GeneratorHealth()
+        self.open_loop = False
         self.started = time.time()
         self.ends = float("inf")
 
@@ -59,6 +60,7 @@ class Run:
         for wire in {user.wire for user in environment.user_classes}:
             requests = encode(wire, model, sample, options.rows_per_request)
             self.requests[wire] = with_deadline(requests, options.deadline or None)
+        self.open_loop = bool(options.rate)
         self.recording, self.health, self.started = Recording(), GeneratorHealth(), time.time()
         self.ends = self.started + duration_of(options)
 
@@ -88,7 +90,8 @@ class OnRealRows(User):  # type: ignore[misc]
             gevent.sleep(WATCH_EVERY_S)
             return
         delay_s = self._await_arrival() if self.rate else 0.0
-        self.send(next(self.requests), delay_s)
+        if time.time() - delay_s < RUN.ends:
+            self.send(next(self.requests), delay_s)
 
     def send(self, request: Request, delay_s: float) -> None:
         """Send a request that is ``delay_s`` late already, and fire Locust's event."""
@@ -257,12 +260,14 @@ def record(
     response_time: float, context: dict[str, float], exception: Exception | None, start_time: float,
     response: Any, **_: Any,
 ) -> None:  # fmt: skip
-    """Count one request."""
+    """Count one request, and in an open loop how late it was sent."""
     delay_s = context.get("delay_s", 0.0)
     status = getattr(response, "status_code", 0) or int(context.get("status", 0))
     at_s = max(0.0, start_time - delay_s - RUN.started)
     reason = _reason(status, response, exception) if exception else ""
     RUN.recording.add(at_s, delay_s + response_time / 1000, status, reason)
+    if RUN.open_loop:
+        RUN.recording.delays.add(delay_s)
 
 
 def _reason(status: int, response: Any, exception: Exception) -> str:
@@ -313,5 +318,4 @@ def _show_progress() -> None:
         at = int(time.time() - RUN.started) - 1
         second = RUN.recording.seconds.get(at)
         if second is not None:
-            line = progress_line(at, second)
-            print(f"\r{line}", end="", file=sys.stderr)
+            show_live(progress_line(at, second))

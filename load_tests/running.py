@@ -14,7 +14,7 @@ from load_tests.fast.run import OPEN_LOOP_CONNECTIONS, FastLoad, FastOutcome, ru
 from load_tests.locust_run import run_locust
 from load_tests.payloads.sample import read_sample
 from load_tests.payloads.wire import encode, raw, with_deadline
-from load_tests.progress import SampleProgress
+from load_tests.progress import SampleProgress, show_live
 from load_tests.results.recording import Recording
 from load_tests.results.result import Load, LoadResult, latency_of, summarise
 from load_tests.results.slo import Promise, judge
@@ -42,6 +42,7 @@ def run_load(load: Load, sample: str, promise: Promise | None = None) -> LoadRes
     before = read_metrics(target)
     with watching(target.host, target.port) as watch:
         recording, limit = run_locust(load, sample) if load.generator == "locust" else _run_fast(load, sample)
+    show_live("")
     verdict = judge(promise, recording, load.duration_s) if promise else None
     return summarise(
         load,

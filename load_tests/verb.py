@@ -7,7 +7,13 @@ from load_tests.capacity.search import Capacity
 from load_tests.command import check_answered
 from load_tests.locust_run import run_locust
 from load_tests.results.comparison import compare_capacities, compare_loads
-from load_tests.results.printing import print_capacity, print_comparison, print_result, print_trial
+from load_tests.results.printing import (
+    describe,
+    print_capacity,
+    print_comparison,
+    print_result,
+    print_trial,
+)
 from load_tests.results.report import write_capacity_report, write_load_report
 from load_tests.results.result import Load, LoadResult, read_json, write_csv, write_json
 from load_tests.results.slo import parse_promise
@@ -31,13 +37,13 @@ def load_test(load: Load, sample: str, slo: str, outputs: Outputs) -> int:
     promise = parse_promise(slo) if slo else None
     earlier = read_json(outputs.baseline, LoadResult) if outputs.baseline else None
     result = run_load(load, sample, promise)
-    _write(result, outputs)
     print_result(result)
+    _write(result, outputs)
     check_answered(result)
     if outputs.html:
-        write_load_report(result, outputs.html)
+        write_load_report(result, outputs.html, earlier)
     if earlier:
-        print_comparison(compare_loads(earlier, result))
+        print_comparison(compare_loads(earlier, result), describe(earlier.load))
     return SLO_MISSED if result.verdict and not result.verdict.kept else 0
 
 
@@ -46,12 +52,12 @@ def search(load: Load, sample: str, slo: str, target_rate: float, outputs: Outpu
     promise = parse_promise(slo)
     earlier = read_json(outputs.baseline, Capacity) if outputs.baseline else None
     capacity = find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
-    _write(capacity, outputs)
     print_capacity(load, capacity, target_rate)
+    _write(capacity, outputs)
     if outputs.html:
         write_capacity_report(load, capacity, target_rate, outputs.html)
     if earlier:
-        print_comparison(compare_capacities(earlier, capacity))
+        print_comparison(compare_capacities(earlier, capacity), f"capacity under {earlier.promise}")
     return 0 if capacity.rate else SLO_MISSED
 
 

@@ -1,5 +1,6 @@
 """A page about a finished job, one HTML file that needs nothing else, and its figures as JSON beside it."""
 
+import datetime
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from engine.batch.manifest import Done, JobRecord
 from engine.batch.writing import QUARANTINE
 from engine.pages.figures import ACCENT, SECOND, draw
 from engine.pages.machine import machine
-from engine.pages.rendering import write_page
+from engine.pages.rendering import to_the_minute, write_page
 
 BINS = 40
 SLOWEST = 10
@@ -86,7 +87,7 @@ def _values(report: Report) -> dict[str, object]:
     rate = record.rows_in / report.seconds if report.seconds else 0.0
     return {
         "title": f"Job {record.job}",
-        "date": record.finished,
+        "date": to_the_minute(datetime.datetime.fromisoformat(record.finished)),
         "headline": f"{record.rows_out:,} rows scored with {record.model}",
         "lead": f"From {', '.join(record.inputs)} into {report.output}.",
         "facts": [
@@ -99,9 +100,8 @@ def _values(report: Report) -> dict[str, object]:
         "tables": [
             ("Bad rows", ("reason", "rows"), sorted(record.reasons.items(), key=lambda item: -item[1])),
             ("Slowest units", ("unit", "rows", "seconds", "bad rows", "runner"), _slowest(report)),
-            ("The job", ("", ""), _facts(report)),
-            ("Where this ran", ("", ""), list(report.machine.items())),
         ],
+        "facts_in_full": [("The job", _facts(report)), ("Where this ran", list(report.machine.items()))],
     }
 
 
@@ -136,7 +136,7 @@ def _figures(report: Report) -> list[tuple[str, object]]:
             ("Rows finished over time", draw("rows", "Rows over time", lambda axes: _over_time(axes, report)))
         )
     for index, (name, counts) in enumerate(report.histogram.items()):
-        plot = partial(_bars, counts=counts, edges=report.edges[name])
+        plot = partial(_bars, name=name, counts=counts, edges=report.edges[name])
         figures.append((f"Histogram of {name}", draw(f"score{index}", f"Histogram of {name}", plot)))
     return figures
 
@@ -147,11 +147,13 @@ def _over_time(axes: Axes, report: Report) -> None:
     times = [0.0, *(unit.finished - begun for unit in units)]
     axes.plot(times, np.cumsum([0, *(unit.rows_in for unit in units)]), color=ACCENT)
     axes.set_xlabel("seconds")
+    axes.set(xlim=0, ylim=0)
     _count_rows(axes)
 
 
-def _bars(axes: Axes, counts: Sequence[int], edges: Sequence[float]) -> None:
+def _bars(axes: Axes, name: str, counts: Sequence[int], edges: Sequence[float]) -> None:
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=SECOND)
+    axes.set_xlabel(name)
     _count_rows(axes)
 
 

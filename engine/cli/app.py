@@ -1,8 +1,8 @@
 """The ``tandem`` command: its verbs, and how errors leave it.
 
-Exit codes: 0 done; 1 a bug (with its traceback); 2 the call was wrong; 3 a stated SLO was
-missed; 4 the world is in another state (output exists, job changed); 5 the machine failed;
-130 interrupted.
+Exit codes: 0 done; 1 a bug (with its traceback), or ``verify`` found a row that differs; 2 the call
+was wrong; 3 a stated SLO was missed; 4 the world is in another state (output exists, job changed);
+5 the machine failed; 130 interrupted.
 """
 
 import gc
@@ -42,12 +42,17 @@ for panel, verbs in PANELS.items():
 
 
 def main() -> None:
-    """Run the command line; a deliberate error prints its sentence, only a bug a traceback."""
+    """Run the command line; a deliberate error or a failing file prints its sentence, a bug a traceback."""
     try:
         app()
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.strerror} - at {error.filename}", file=sys.stderr)
+        sys.exit(5)
     finally:
         gc.freeze()  # else the interpreter searches a compiler's hundred thousand objects before it ends
 

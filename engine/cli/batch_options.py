@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from engine.config import Batch
+from engine.config import Batch, in_words
 from engine.errors import InvalidConfig
 
 OPTIONS: dict[str, tuple[type, str]] = {
@@ -51,7 +51,7 @@ def settings_of(options: Mapping[str, Any], base: Batch) -> Batch:
     try:
         return msgspec.convert(msgspec.to_builtins(base) | changed, Batch)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(f"{error} (an option of the job)") from error
+        raise InvalidConfig(f"{in_words(error, Batch)} (an option of the job)") from error
 
 
 def _parameter(name: str) -> inspect.Parameter:

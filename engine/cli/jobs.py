@@ -143,7 +143,9 @@ def _summary(job: "Job") -> str:
 
 
 def _line(status: "Status") -> str:
-    share = f" ({100 * status.rows_done // status.rows_total} %)" if status.rows_total else ""
+    if not status.rows_total:
+        return _summary(status.job)  # not planned yet
+    share = f" ({100 * status.rows_done // status.rows_total} %)"
     rate = f", {status.rows_per_s / 1e6:.2f} M rows/s" if status.rows_per_s else ""
     left = f", {status.seconds_left:.0f} s left" if status.seconds_left else ""
     return f"{_summary(status.job)}; {status.rows_done:,} of {status.rows_total:,} rows{share}{rate}{left}"

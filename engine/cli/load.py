@@ -5,17 +5,34 @@ from typing import Annotated
 
 import typer
 
+from engine.config import Load
+
+DEFAULTS = Load()
+"""What holds where neither an option nor a config file says anything."""
+SEARCHED_SLO = "p99=20ms"
+
 
 def load(
     target: Annotated[str, typer.Argument(help="URL of an engine, or its config file.")],
     sample: Annotated[str, typer.Option(help="Parquet file or folder to draw rows from.")] = "",
     model: Annotated[str, typer.Option(help="Model to score; needed where there are several.")] = "",
-    users: Annotated[int | None, typer.Option(min=1, help="Concurrent users.")] = None,
-    duration: Annotated[str, typer.Option(help="How long to send: 10, 30s, 2m.")] = "",
-    rate: Annotated[float, typer.Option(min=0, help="Open loop: Poisson arrivals a second.")] = 0.0,
+    users: Annotated[
+        int | None,
+        typer.Option(min=1, help="Closed loop: concurrent users.", show_default=str(DEFAULTS.users)),
+    ] = None,
+    duration: Annotated[
+        str, typer.Option(help="How long to send: 10, 30s, 2m.", show_default=f"{DEFAULTS.duration_s:g}s")
+    ] = "",
+    rate: Annotated[
+        float,
+        typer.Option(min=0, help="Open loop instead: Poisson arrivals a second.", show_default=False),
+    ] = 0.0,
     shape: Annotated[str, typer.Option(help="constant, steps, spike or diurnal.")] = "constant",
     wire: Annotated[str, typer.Option(help="rows, oip, binary, arrow or grpc.")] = "rows",
-    rows_per_request: Annotated[int | None, typer.Option(min=1, help="Rows in each request.")] = None,
+    rows_per_request: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows in each request.", show_default=str(DEFAULTS.rows_per_request)),
+    ] = None,
     grpc_port: Annotated[
         int | None, typer.Option(help="With --wire grpc: the engine's gRPC port; else the URL's plus one.")
     ] = None,
@@ -23,14 +40,22 @@ def load(
         str, typer.Option(help="How long each request waits at most; else the engine's SLO.")
     ] = "",
     generator: Annotated[str, typer.Option(help="locust, or fast for high rates.")] = "locust",
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes that generate load.")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that generate load.", show_default=str(DEFAULTS.processes)),
+    ] = None,
     slo: Annotated[
         str, typer.Option(help="A promise such as p99=20ms; exit code 3 where it is missed.")
     ] = "",
     find_max: Annotated[
-        bool, typer.Option("--find-max", help="Search the largest rate that keeps --slo.")
+        bool,
+        typer.Option(
+            "--find-max", help=f"Search the largest rate that keeps --slo, or {SEARCHED_SLO} without one."
+        ),
     ] = False,
-    target_rate: Annotated[float, typer.Option(min=0, help="With --find-max: replicas for this rate?")] = 0.0,
+    target_rate: Annotated[
+        float, typer.Option(min=0, help="With --find-max: replicas for this rate?", show_default=False)
+    ] = 0.0,
     baseline: Annotated[Path | None, typer.Option(help="JSON of an earlier run to compare with.")] = None,
     json: Annotated[Path | None, typer.Option(help="File to write the result to.")] = None,
     csv: Annotated[Path | None, typer.Option(help="File to write the run to, second by second.")] = None,
@@ -62,6 +87,6 @@ def load(
     if web is not None:
         open_web_page(planned, rows, web)
     elif find_max:
-        raise typer.Exit(search(planned, rows, slo or "p99=20ms", target_rate, outputs))
+        raise typer.Exit(search(planned, rows, slo or SEARCHED_SLO, target_rate, outputs))
     else:
         raise typer.Exit(load_test(planned, rows, slo, outputs))

@@ -66,7 +66,7 @@ def _config(
     """The config file with the options on top; raises ``InvalidConfig``."""
     import msgspec
 
-    from engine.config import Config, read_config
+    from engine.config import Config, in_words, read_config
     from engine.errors import InvalidConfig
 
     merged = msgspec.to_builtins(read_config(path) if path else Config())
@@ -76,7 +76,7 @@ def _config(
     try:
         return msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(str(error)) from error
+        raise InvalidConfig(in_words(error, Config)) from error
 
 
 def _named(model: str) -> tuple[str, dict[str, str]]:

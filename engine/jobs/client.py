@@ -64,8 +64,10 @@ class JobClient:
         except urllib.error.HTTPError as error:
             raise ERRORS.get(error.code, Failed)(_sentence(error)) from error
         except OSError as error:
+            cause = getattr(error, "reason", error)  # urllib wraps what the socket said
+            why = getattr(cause, "strerror", None) or cause
             raise Failed(
-                f"no engine takes jobs at {self._url} ({error}); start one with `tandem serve`"
+                f"no engine takes jobs at {self._url}: {why}; start one with `tandem serve`"
             ) from error
 
 

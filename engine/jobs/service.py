@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from engine.config import Jobs
-from engine.errors import Failed
+from engine.errors import Failed, PortTaken
 from engine.jobs.controller import Controller
 from engine.jobs.routes import JobRoutes
 from engine.realtime.serving.listener import ensure_free, open_listener
@@ -31,7 +31,13 @@ def job_service(settings: Jobs, host: str, environment: Mapping[str, str]) -> It
 
     Raises ``PortTaken`` or ``StorageFailed`` before anything is started.
     """
-    ensure_free(host, settings.port)
+    try:
+        ensure_free(host, settings.port)
+    except PortTaken as error:
+        why = getattr(error.__cause__, "strerror", None) or error
+        raise PortTaken(
+            f"cannot take batch jobs on {host}:{settings.port}: {why}; choose another --jobs-port"
+        ) from error
     controller = Controller(
         Path(settings.directory).absolute(),
         max_running=settings.max_running,

@@ -12,8 +12,9 @@ PACKAGES = ("tandem-scoring", "ray", "pyarrow", "polars", "numba", "numpy", "lig
 
 def machine(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Processor, memory, system and versions, as a page's table shows them."""
+    n_cores = usable_cores()
     found = {
-        "Processor": f"{_processor()}, {usable_cores()} cores usable",
+        "Processor": f"{processor()}, {n_cores} {'core' if n_cores == 1 else 'cores'} usable",
         "Memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "System": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "Python": platform.python_version(),
@@ -34,7 +35,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,5 +1,6 @@
 """Fills a page's template; the page carries everything it needs and asks the network for nothing."""
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,3 +27,8 @@ def rendered(package: str, template: str, values: Mapping[str, object]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(f"own/{template}").render(values)
+
+
+def to_the_minute(at: datetime.datetime) -> str:
+    """A moment as the heads of pages show it, in local time."""
+    return f"{at.astimezone():%-d %B %Y, %H:%M}"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.pages.machine import processor
 from load_tests.environments import CACHE, PeerUnavailable
 from load_tests.kernels import models as kernel_models
 from load_tests.kernels.contender import Worker
@@ -79,7 +80,7 @@ def compare(
 def main() -> int:
     """Run the benchmark as the command line asks; 1 if our own kernel failed on a model."""
     options = _options()
-    machine = Machine(_processor(), platform.python_version(), os.cpu_count() or 1, options.core, _command())
+    machine = Machine(processor(), platform.python_version(), os.cpu_count() or 1, options.core, _command())
     options.json.parent.mkdir(parents=True, exist_ok=True)
     failed, everything = False, []
     with options.json.open("wb") as file:
@@ -164,14 +165,6 @@ def _options() -> argparse.Namespace:
 
 def _cores() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _command() -> str:

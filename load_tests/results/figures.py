@@ -1,7 +1,7 @@
 """Figures of a load test and of a search for capacity."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from engine.pages.figures import ACCENT, GRID, INK, MUTED, SECOND, THIRD, WARNING, draw, milliseconds_axis
-from load_tests.capacity.search import Capacity, keeps
+from load_tests.capacity.search import Capacity, Trial, keeps
 from load_tests.results.result import LoadResult, Moment
 
-WIDE = 10.6
 _PERCENTILES: tuple[tuple[str, str, Callable[[Moment], float | None]], ...] = (
     ("p50", ACCENT, lambda moment: moment.p50_s),
     ("p90", THIRD, lambda moment: moment.p90_s),
@@ -42,7 +41,9 @@ def latency_over_time(result: LoadResult) -> Markup:
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    lowest, highest = axes.get_ylim()
+    steps = (1.0, 2.0, 5.0) if highest > 10 * lowest else range(1, 10)  # else there may be one tick or none
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
@@ -142,39 +143,19 @@ def capacity_curve(capacity: Capacity) -> Markup:
     """Latency against throughput, up to the capacity and beyond."""
 
     def plot(axes: Axes) -> None:
-        trials = [trial for trial in capacity.curve if trial.p50_s and trial.p99_s]
-        rates = [trial.rate for trial in trials]
-        axes.plot(
-            rates,
-            [1000 * (t.p50_s or 0) for t in trials],
-            color=ACCENT,
-            marker="o",
-            markersize=3.5,
-            label="p50",
-        )
-        axes.plot(
-            rates,
-            [1000 * (t.p99_s or 0) for t in trials],
-            color=SECOND,
-            marker="o",
-            markersize=3.5,
-            label="p99",
-        )
-        expected = [trial for trial in capacity.predicted_curve if trial.p50_s and trial.p99_s]
-        if expected:
-            at = [trial.rate for trial in expected]
-            style: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 2))}
-            axes.plot(
-                at, [1000 * (t.p50_s or 0) for t in expected], color=ACCENT, label="p50, simulated", **style
-            )
-            axes.plot(
-                at, [1000 * (t.p99_s or 0) for t in expected], color=SECOND, label="p99, simulated", **style
-            )
+        measured: dict[str, Any] = {"marker": "o", "markersize": 3.5}
+        simulated: dict[str, Any] = {"linewidth": 1.0, "linestyle": (0, (4, 2))}
+        _percentiles_by_rate(axes, capacity.curve, "", measured)
+        _percentiles_by_rate(axes, capacity.predicted_curve, ", simulated", simulated)
         limit_ms = 1000 * capacity.promise.limit_s
         axes.axhline(limit_ms, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
         axes.axvline(capacity.rate, color=GRID, linewidth=1.4)
         axes.annotate(
-            f"{capacity.promise}", (rates[0], limit_ms), (0, 4), textcoords="offset points", fontsize=9
+            f"{capacity.promise}",
+            (capacity.curve[0].rate, limit_ms),
+            (0, 4),
+            textcoords="offset points",
+            fontsize=9,
         )
         _logarithmic(axes)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -184,11 +165,21 @@ def capacity_curve(capacity: Capacity) -> Markup:
     return draw("curve", "Latency against throughput", plot)
 
 
+def _percentiles_by_rate(axes: Axes, trials: Sequence[Trial], suffix: str, style: dict[str, Any]) -> None:
+    answered = [trial for trial in trials if trial.p50_s and trial.p99_s]
+    if not answered:
+        return
+    rates = [trial.rate for trial in answered]
+    for name, colour in (("p50", ACCENT), ("p99", SECOND)):
+        ms = [1000 * getattr(trial, f"{name}_s") for trial in answered]
+        axes.plot(rates, ms, color=colour, label=f"{name}{suffix}", **style)
+
+
 def search_path(capacity: Capacity) -> Markup:
     """The rates tried, in order, and whether they held."""
 
     def plot(axes: Axes) -> None:
-        for held, colour, label in ((True, ACCENT, "kept"), (False, WARNING, "missed")):
+        for held, marker, colour, label in ((True, "o", ACCENT, "kept"), (False, "x", WARNING, "missed")):
             found = [
                 (turn, trial.rate)
                 for turn, trial in enumerate(capacity.trials, 1)
@@ -197,7 +188,7 @@ def search_path(capacity: Capacity) -> Markup:
             axes.plot(
                 [turn for turn, _ in found],
                 [rate for _, rate in found],
-                "o",
+                marker,
                 color=colour,
                 markersize=5,
                 label=label,

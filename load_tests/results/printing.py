@@ -10,12 +10,14 @@ from load_tests.results.comparison import Change
 from load_tests.results.result import Load, LoadResult
 from load_tests.results.slo import Promise
 
+WIDTH = 140
+"""Room for every table: a line that a narrow terminal wraps can be read, a number cut short cannot."""
 COLOURS = {"better": "green", "worse": "red", "same": "dim"}
 
 
 def print_result(result: LoadResult) -> None:
     """Print a result: throughput, latency, outcomes, and whether the generator was the limit."""
-    console, latency = Console(highlight=False), result.latency
+    console, latency = Console(width=WIDTH, highlight=False), result.latency
     headings = ("QPS", "rows/s", "p50", "p95", "p99", "p99.9", "max", "ok", "shed", "failed")
     times = (latency.p50_s, latency.p95_s, latency.p99_s, latency.p999_s, latency.highest_s)
     counts = (result.ok, result.shed, result.failed)
@@ -37,13 +39,13 @@ def print_result(result: LoadResult) -> None:
 
 def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
     """Print what a search found: the rate, how sure it is, the curve, and replicas for a target."""
-    console = Console(highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     console.print(f"{load.model} at {load.url} · {load.wire}", style="bold", markup=False, soft_wrap=True)
     if not capacity.rate:
         console.print(f"no rate keeps {capacity.promise}", style="red")
         return
     console.print(capacity_sentence(capacity), soft_wrap=True)
-    headings = ("Poisson/s", "in time/s", "late", "p50", "p99", "SLO")
+    headings = ("Poisson/s", "in time/s", "not in time", "p50", "p99", "SLO")
     console.print(_table(headings, curve_rows(capacity)))
     if capacity.predicted_rate is not None:
         console.print(prediction_sentence(capacity), style="dim", soft_wrap=True)
@@ -55,7 +57,7 @@ def print_capacity(load: Load, capacity: Capacity, target_rate: float) -> None:
 
 
 def curve_rows(capacity: Capacity) -> list[tuple[str, ...]]:
-    """Each run of the curve: its rate, goodput, share of late requests, latencies, and verdict."""
+    """Each run of the curve: its rate, goodput, share not in time, latencies of answers, and verdict."""
     return [
         (
             f"{trial.rate:,.0f}",
@@ -71,15 +73,16 @@ def curve_rows(capacity: Capacity) -> list[tuple[str, ...]]:
 
 def print_trial(promise: Promise, trial: Trial) -> None:
     """Tell on stderr how one run of a search went."""
-    late = f"{100 * trial.n_late / max(1, trial.n_sent):.2f} % late"
+    late = f"{100 * trial.n_late / max(1, trial.n_sent):.2f} % not in time"
     kept = "kept" if keeps(promise, trial) else "missed"
-    words = f"{trial.rate:10,.0f}/s  p99 {milliseconds(trial.p99_s):>9}  {late:>13}  {kept}"
+    words = f"{trial.rate:10,.0f}/s  p99 {milliseconds(trial.p99_s):>9}  {late:>20}  {kept}"
     Console(stderr=True, highlight=False).print(words, style="dim", soft_wrap=True)
 
 
-def print_comparison(changes: Sequence[Change]) -> None:
-    """Print a run beside its baseline."""
+def print_comparison(changes: Sequence[Change], baseline: str) -> None:
+    """Print a run beside its baseline, and what that was: another load is no fair comparison."""
     console = Console(highlight=False)
+    console.print(f"baseline: {baseline}", style="dim", markup=False, soft_wrap=True)
     for change in changes:
         console.print(
             f"{change.name}: {change.ratio:.2f} × the baseline, {change.verdict}",

@@ -4,9 +4,10 @@ import datetime
 from pathlib import Path
 
 from engine.pages.machine import machine
-from engine.pages.rendering import write_page
+from engine.pages.rendering import to_the_minute, write_page
 from load_tests.capacity.search import Capacity
 from load_tests.results import figures
+from load_tests.results.comparison import compare_loads
 from load_tests.results.printing import (
     capacity_sentence,
     curve_rows,
@@ -20,18 +21,18 @@ from load_tests.results.result import Latency, Load, LoadResult
 PACKAGES = ("tandem-scoring", "locust", "ray", "numba", "numpy")
 
 
-def write_load_report(result: LoadResult, path: Path) -> Path:
-    """Write the page of a load test."""
+def write_load_report(result: LoadResult, path: Path, baseline: LoadResult | None = None) -> Path:
+    """Write the page of a load test, beside an earlier one where there is one."""
     values: dict[str, object] = {
         "title": f"Load test of {result.load.model}",
-        "kicker": f"Tandem · load test · {_now()}",
+        "kicker": f"Tandem · load test · {to_the_minute(datetime.datetime.now())}",
         "headline": _headline(result),
         "lead": describe(result.load),
         "facts": _facts(result),
         "notes": _notes(result),
         "figures_title": "The run",
         "figures": _figures(result),
-        "tables": _tables(result),
+        "tables": [*_tables(result), *([_comparison_table(baseline, result)] if baseline else [])],
         "machine": machine(PACKAGES),
         "closing": "." if result.load.rate else ", which in a closed loop is when it was sent.",
     }
@@ -48,7 +49,7 @@ def write_capacity_report(load: Load, capacity: Capacity, target_rate: float, pa
     notes += [(trial.limited.capitalize() + ".", "bad") for trial in capacity.curve if trial.limited][:1]
     values: dict[str, object] = {
         "title": f"Capacity of {load.model}",
-        "kicker": f"Tandem · capacity · {_now()}",
+        "kicker": f"Tandem · capacity · {to_the_minute(datetime.datetime.now())}",
         "headline": f"{capacity.rate:,.0f} requests a second" if found else "No rate keeps the promise.",
         "lead": f"{load.model} at {load.url}, {load.wire}{found_words}.",
         "facts": _capacity_facts(capacity),
@@ -57,13 +58,12 @@ def write_capacity_report(load: Load, capacity: Capacity, target_rate: float, pa
         "figures": _capacity_figures(capacity),
         "tables": [_curve_table(capacity)] if found else [],
         "machine": machine(PACKAGES),
-        "closing": "; arrivals are Poisson and do not wait for answers.",
+        "closing": (
+            "; arrivals are Poisson and do not wait for answers. Percentiles are those of the answers;"
+            " requests refused or never answered are not in time."
+        ),
     }
     return write_page(path, "load_tests.results", "report.html", values)
-
-
-def _now() -> str:
-    return f"{datetime.datetime.now().astimezone():%-d %B %Y, %H:%M}"
 
 
 def _headline(result: LoadResult) -> str:
@@ -76,7 +76,9 @@ def _facts(result: LoadResult) -> list[tuple[str, str, str]]:
     facts = [(f"{result.qps:,.0f}", "requests/s answered", "")]
     if result.verdict:
         mood = "good" if result.verdict.kept else "bad"
-        facts.insert(0, (f"{100 * result.verdict.within:.2f} %", f"within {result.verdict.promise}", mood))
+        promise = result.verdict.promise
+        words = f"within {1000 * promise.limit_s:g} ms, {promise.percent:g} % promised"
+        facts.insert(0, (f"{100 * result.verdict.within:.2f} %", words, mood))
     lost = result.shed + result.failed
     return [
         *facts,
@@ -114,8 +116,8 @@ def _figures(result: LoadResult) -> list[dict[str, object]]:
     return shown
 
 
-def _figure(title: str, caption: str, svg: object, *, wide: bool = False) -> dict[str, object]:
-    return {"title": title, "caption": caption, "svg": svg, "wide": wide}
+def _figure(title: str, caption: str, svg: object) -> dict[str, object]:
+    return {"title": title, "caption": caption, "svg": svg}
 
 
 def _tables(result: LoadResult) -> list[dict[str, object]]:
@@ -140,6 +142,12 @@ def _tables(result: LoadResult) -> list[dict[str, object]]:
     return tables
 
 
+def _comparison_table(baseline: LoadResult, result: LoadResult) -> dict[str, object]:
+    changes = compare_loads(baseline, result)
+    rows = [(change.name, f"{change.ratio:.2f}", change.verdict) for change in changes]
+    return _table(f"Beside the baseline: {describe(baseline.load)}", ("", "× the baseline", ""), rows)
+
+
 def _latency_cells(latency: Latency) -> list[str]:
     values = (latency.p50_s, latency.p90_s, latency.p95_s, latency.p99_s, latency.p999_s)
     return [milliseconds(value) for value in (*values, latency.mean_s, latency.highest_s)]
@@ -150,11 +158,15 @@ def _table(title: str, headings: tuple[str, ...], rows: object) -> dict[str, obj
 
 
 def _capacity_facts(capacity: Capacity) -> list[tuple[str, str, str]]:
+    processes = "process answers" if capacity.replicas == 1 else "processes answer"
+    answering = (f"{capacity.replicas}", f"{processes} on the port", "")
+    if not capacity.rate:
+        return [("0", f"requests/s keep {capacity.promise}", "bad"), answering]
     return [
-        (f"{capacity.rate:,.0f}", f"requests/s keep {capacity.promise}", "good" if capacity.rate else "bad"),
+        (f"{capacity.rate:,.0f}", f"requests/s keep {capacity.promise}", "good"),
         (f"{capacity.held} of {capacity.repeats}", "repeated runs kept it", ""),
         (f"{100 * capacity.spread:.1f} %", "spread of goodput", ""),
-        (f"{capacity.replicas}", "processes answered", ""),
+        answering,
     ]
 
 
@@ -171,5 +183,5 @@ def _capacity_figures(capacity: Capacity) -> list[dict[str, object]]:
 
 
 def _curve_table(capacity: Capacity) -> dict[str, object]:
-    headings = ("Poisson/s", "in time/s", "late", "p50", "p99", "promise")
+    headings = ("Poisson/s", "in time/s", "not in time", "p50", "p99", "promise")
     return _table("Curve", headings, curve_rows(capacity))

@@ -5,7 +5,6 @@ import re
 import msgspec
 
 from engine.errors import InvalidConfig
-from load_tests.results.histogram import LatencyHistogram
 from load_tests.results.recording import Recording
 
 _STATED = re.compile(r"p(\d+(?:\.\d+)?)\s*(?:<=|=|<)\s*(\d+(?:\.\d+)?)\s*(us|ms|s)")
@@ -53,8 +52,7 @@ def parse_promise(text: str) -> Promise:
 
 def judge(promise: Promise, recording: Recording, duration_s: float) -> Verdict:
     """Whether a run kept a promise."""
-    n_sent = n_within = 0.0
-    together: LatencyHistogram = recording.latencies()
+    together = recording.latencies()
     n_lost = sum(second.shed + second.failed for second in recording.seconds.values())
     n_sent = together.n + n_lost
     n_within = together.fraction_within(promise.limit_s) * together.n if together.n else 0.0

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from engine.pages.figures import ACCENT, INK, MUTED, SECOND, THIRD, WARNING, draw
 from engine.pages.machine import machine
-from engine.pages.rendering import write_page
+from engine.pages.rendering import to_the_minute, write_page
 from load_tests.soak.growth import MIB
 from load_tests.soak.looks import REPLICA, REST, SERVER, Look, Moment
 from load_tests.soak.result import Growth, Report, Soak
@@ -26,7 +26,7 @@ def write_soak_page(report: Report, path: Path) -> Path:
     soak = report.soak
     values: dict[str, object] = {
         "title": "Soak test",
-        "kicker": f"Tandem · soak test · {datetime.datetime.now().astimezone():%-d %B %Y, %H:%M}",
+        "kicker": f"Tandem · soak test · {to_the_minute(datetime.datetime.now())}",
         "headline": _headline(report),
         "lead": describe(soak),
         "facts": _facts(soak),

@@ -92,6 +92,17 @@ def test_locust_measures_a_closed_loop_on_real_rows(serving: Any, sample: Path) 
     }
 
 
+@pytest.mark.slow
+def test_in_locust_s_open_loop_requests_are_due_within_the_run_and_how_late_they_left_is_told(
+    serving: Any, sample: Path
+) -> None:
+    wishes = Wishes(sample=str(sample), users=16, rate=50.0, duration="2s")
+    result = run_load(*plan_load(serving(answer_at_once).url, wishes))
+    after_its_end = sum(moment.ok for moment in result.moments if moment.second >= 2)
+    assert after_its_end <= 1, "one at most was due so near the end that the clock had moved on"
+    assert result.delay.p50_s is not None
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("10", 10.0), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0)])
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds

@@ -52,7 +52,9 @@ def test_a_baseline_is_compared(
     load, rows = planned(serving(answer_at_once), sample)
     load_test(load, rows, "", Outputs(json=tmp_path / "before.json"))
     load_test(load, rows, "", Outputs(baseline=tmp_path / "before.json"))
-    assert "× the baseline" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "baseline: late at http://127.0.0.1" in out
+    assert "× the baseline" in out
 
 
 def test_a_baseline_that_is_not_there_is_said_before_any_load(

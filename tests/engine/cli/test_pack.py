@@ -68,6 +68,13 @@ def test_pack_of_no_model_is_one_sentence_and_exit_code_2(tandem, tmp_path, cont
     assert not (tmp_path / "bundles").exists()
 
 
+def test_a_place_that_cannot_be_written_is_one_sentence_and_exit_code_5(tandem, model_file, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = tandem("pack", model_file, "--name", "late", "--out", tmp_path / "file" / "bundles")
+    assert (code, out) == (5, "")
+    assert err == f"error: Not a directory - at {tmp_path / 'file' / 'bundles'}\n"
+
+
 def test_inspect_shows_features_categories_outputs_and_the_kernel(tandem, late_bundle):
     code, out, _ = tandem("inspect", late_bundle)
     words = " ".join(out.split())

@@ -179,6 +179,18 @@ def test_a_taken_port_is_said_in_one_sentence(packed, option):
     assert err == f"error: somebody listens on 127.0.0.1:{port} already; choose another {option}\n"
 
 
+@pytest.mark.parametrize("option", ["--port", "--jobs-port"])
+def test_without_ray_a_taken_port_is_said_with_the_option_that_chooses_another(packed, option):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        ports = {"--port": "0", "--jobs-port": "0", option: port}
+        options = [word for pair in ports.items() for word in pair]
+        code, out, err = ended(["serve", "--local", "--model", f"numeric={packed}", *options])
+    assert (code, out) == (5, "")
+    sentence = err.splitlines()[-1]
+    assert f"127.0.0.1:{port}: Address already in use; choose another {option}" in sentence
+
+
 @pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said_in_one_sentence(packed):
     options = ["--model", f"numeric={packed}", "--port", "0", "--jobs-port", "0", "--device", "cuda"]

@@ -128,7 +128,7 @@ def test_what_makes_no_sense_is_refused_by_name(service: Service) -> None:
             client.status("nobody")
         with pytest.raises(NotFound):
             client.cancel("nobody")
-    with pytest.raises(Failed, match=r"no engine takes jobs at http://127\.0\.0\.1:9"):
+    with pytest.raises(Failed, match=r"no engine takes jobs at http://127\.0\.0\.1:9: Connection refused;"):
         JobClient("http://127.0.0.1:9").jobs()
 
 

@@ -1,8 +1,12 @@
 """The pages of a run and of a search say what was found."""
 
+import re
 from pathlib import Path
 
+import msgspec
+
 from load_tests.capacity.search import Capacity, Trial
+from load_tests.results.printing import describe
 from load_tests.results.recording import Recording
 from load_tests.results.report import write_capacity_report, write_load_report
 from load_tests.results.result import Load, summarise
@@ -63,3 +67,19 @@ def test_a_capacity_s_page_plans_replicas(tmp_path: Path) -> None:
     assert "1,000 requests a second" in page
     assert "4,000 requests/s need 5 replicas" in page
     assert page.count("<svg") == 2
+
+
+def test_a_run_s_page_says_how_it_compares_and_with_what(tmp_path: Path) -> None:
+    result = summarise(LOAD, recorded())
+    slower = msgspec.structs.replace(result, qps=result.qps / 2, load=msgspec.structs.replace(LOAD, users=3))
+    page = write_load_report(result, tmp_path / "run.html", baseline=slower).read_text()
+    assert f"Beside the baseline: {describe(slower.load)}" in page
+    assert re.search(r"requests/s</td><td class=\"n\">2.00</td><td class=\"n\">better", page)
+
+
+def test_a_search_that_found_nothing_tells_of_no_repeated_runs(tmp_path: Path) -> None:
+    capacity = Capacity(PROMISE, 0.0, 0, 5, 0.0, (Trial(500.0, 3000, 900, 350.0, 0.001, 0.1),), ())
+    page = write_capacity_report(LOAD, capacity, 4000.0, tmp_path / "found.html").read_text()
+    assert "No rate keeps the promise." in page
+    assert "1</b><span>process answers on the port" in page
+    assert "repeated runs kept it" not in page
