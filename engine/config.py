@@ -154,9 +154,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_config(path: str | Path) -> Config:
-    """Decode a YAML config file; raises ``InvalidConfig`` with the key's path."""
+    """Decode a YAML config file, empty for the defaults; raises ``InvalidConfig`` with the key's path."""
     try:
-        return msgspec.yaml.decode(Path(path).read_bytes(), type=Config)
+        return msgspec.yaml.decode(Path(path).read_bytes(), type=Config | None) or Config()
     except OSError as error:
         raise InvalidConfig(f"expected a config file at {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:

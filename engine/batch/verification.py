@@ -167,7 +167,9 @@ def ask(url: str, rows: pa.Table) -> pa.Table:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
             return pa.ipc.open_stream(answer.read()).read_all()
     except (urllib.error.URLError, pa.ArrowException, TimeoutError) as error:
-        raise StorageFailed(f"expected scores from {url}: {error}") from error
+        reason = getattr(error, "reason", error)
+        why = getattr(reason, "strerror", None) or reason
+        raise StorageFailed(f"expected scores from {url}, got: {why}") from error
 
 
 def _bits(column: pa.ChunkedArray) -> pa.ChunkedArray:

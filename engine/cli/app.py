@@ -8,6 +8,8 @@ was wrong; 3 a stated SLO was missed; 4 the world is in another state (output ex
 import gc
 import sys
 from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -30,12 +32,28 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 app = typer.Typer(
     name="tandem",
-    help="Score Parquet in bulk and requests in microseconds, with the same kernels and the same bits.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tandem {metadata.version('tandem-scoring')}")
+        raise typer.Exit
+
+
+@app.callback(no_args_is_help=True)
+def command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    """Score Parquet in bulk and requests in microseconds, with the same kernels and the same bits."""
+
+
 for panel, verbs in PANELS.items():
     for verb in verbs:
         app.command(rich_help_panel=panel)(verb)

@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from engine.config import Jobs
-from engine.errors import Failed, PortTaken
+from engine.errors import Failed
 from engine.jobs.controller import Controller
 from engine.jobs.routes import JobRoutes
 from engine.realtime.serving.listener import ensure_free, open_listener
@@ -31,20 +31,14 @@ def job_service(settings: Jobs, host: str, environment: Mapping[str, str]) -> It
 
     Raises ``PortTaken`` or ``StorageFailed`` before anything is started.
     """
-    try:
-        ensure_free(host, settings.port)
-    except PortTaken as error:
-        why = getattr(error.__cause__, "strerror", None) or error
-        raise PortTaken(
-            f"cannot take batch jobs on {host}:{settings.port}: {why}; choose another --jobs-port"
-        ) from error
+    ensure_free(host, settings.port, "--jobs-port")
     controller = Controller(
         Path(settings.directory).absolute(),
         max_running=settings.max_running,
         max_queued=settings.max_queued,
         environment=environment,
     )
-    listener = open_listener(host, settings.port, shared=False)
+    listener = open_listener(host, settings.port, shared=False, option="--jobs-port")
     config = uvicorn.Config(JobRoutes(controller).app(), log_config=None, server_header=False, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="jobs", daemon=True)

@@ -63,6 +63,12 @@ def test_a_wrong_config_is_refused_with_the_place(tmp_path: Path, text: str, mes
         read_config(path)
 
 
+def test_a_config_of_comments_alone_has_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("# serve:\n#   port: 9000\n")
+    assert read_config(path) == Config()
+
+
 def test_a_config_that_is_not_there_is_said_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"nowhere\.yaml: No such file"):
         read_config(tmp_path / "nowhere.yaml")

@@ -23,7 +23,7 @@ import msgspec
 
 from engine import ray_compat
 from engine.config import Config, Serve
-from engine.errors import Failed, PortTaken
+from engine.errors import Failed
 from engine.realtime.replicas import pool
 from engine.realtime.replicas.revisions import Revisions
 from engine.realtime.serving.listener import ensure_free
@@ -125,10 +125,7 @@ def wait_for_answer(url: str, within_s: float = FIRST_ANSWER_S) -> None:
 def free_port(host: str, port: int, option: str = "--port") -> int:
     """The port, or a free one for 0; raises ``PortTaken`` if somebody listens on it."""
     if port:
-        try:
-            ensure_free(host, port)
-        except PortTaken as error:
-            raise PortTaken(f"somebody listens on {host}:{port} already; choose another {option}") from error
+        ensure_free(host, port, option)
         return port
     with socket.create_server((host, 0)) as probe:
         chosen: int = probe.getsockname()[1]

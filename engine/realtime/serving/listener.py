@@ -7,8 +7,8 @@ from engine.errors import PortTaken
 BACKLOG = 4096
 
 
-def ensure_free(host: str, port: int) -> None:
-    """Raise ``PortTaken`` if anybody listens on the port, sharing it or not.
+def ensure_free(host: str, port: int, option: str = "--port") -> None:
+    """Raise ``PortTaken``, which names the option, if anybody listens on the port, sharing it or not.
 
     A second engine would share a SO_REUSEPORT port in silence, and each would get half of the
     connections; an exclusive bind first finds it.
@@ -17,17 +17,17 @@ def ensure_free(host: str, port: int) -> None:
         return
     with _socket(host) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bind(probe, host, port)
-        _listen(probe, host, port)
+        _listen(probe, host, port, option)
 
 
-def open_listener(host: str, port: int, *, shared: bool) -> socket.socket:
+def open_listener(host: str, port: int, *, shared: bool, option: str = "--port") -> socket.socket:
     """A listening, non-blocking socket.
 
     Args:
         host: Name or address.
         port: 0 for any free one.
         shared: Other processes of this user listen on the port as well.
+        option: The command's option to change if the port is taken.
 
     Raises:
         PortTaken: Somebody who does not share it has it.
@@ -37,8 +37,7 @@ def open_listener(host: str, port: int, *, shared: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        _bind(listener, host, port)
-        _listen(listener, host, port)
+        _listen(listener, host, port, option)
         listener.setblocking(False)
     except BaseException:
         listener.close()
@@ -50,19 +49,11 @@ def _socket(host: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
 
 
-def _bind(sock: socket.socket, host: str, port: int) -> None:
+def _listen(sock: socket.socket, host: str, port: int, option: str) -> None:
     try:
         sock.bind((host, port))
-    except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
-        ) from error
-
-
-def _listen(sock: socket.socket, host: str, port: int) -> None:
-    try:
         sock.listen(BACKLOG)
     except OSError as error:
         raise PortTaken(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another {option}"
         ) from error

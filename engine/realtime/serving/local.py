@@ -36,8 +36,8 @@ def serve_local(config: Config, read: Callable[[], Config] | None = None) -> Non
     started_s = time.perf_counter()
     if not config.models:
         raise InvalidConfig("expected at least one model to serve, got none; give --model NAME=BUNDLE")
-    for port in (config.serve.port, config.serve.grpc_port or 0):
-        ensure_free(config.serve.host, port)
+    ensure_free(config.serve.host, config.serve.port)
+    ensure_free(config.serve.host, config.serve.grpc_port or 0, "--grpc-port")
     loader = Loader(config.models, _say, device=config.serve.device)
     scorers = loader.load_all()
     uvloop.run(_serve(config, loader, scorers, read or (lambda: config), started_s))

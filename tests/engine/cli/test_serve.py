@@ -106,7 +106,9 @@ def test_an_engine_on_ray_answers_on_both_lanes_reloads_and_leaves_without_a_los
         for client in clients:
             client.start()
         second = ["serve", str(config), "--port", str(ports[0])]
-        assert ended(second)[2].startswith(f"error: somebody listens on 127.0.0.1:{ports[0]} already")
+        assert ended(second)[2].startswith(
+            f"error: cannot listen on 127.0.0.1:{ports[0]}: Address already in use"
+        )
 
         current.unlink()
         current.symlink_to(bundle(tmp_path, "numeric", NUMERIC, scale=2.0))
@@ -176,7 +178,9 @@ def test_a_taken_port_is_said_in_one_sentence(packed, option):
         options = [word for pair in ports.items() for word in pair]
         code, out, err = ended(["serve", "--model", f"numeric={packed}", *options])
     assert (code, out) == (5, "")
-    assert err == f"error: somebody listens on 127.0.0.1:{port} already; choose another {option}\n"
+    assert (
+        err == f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another {option}\n"
+    )
 
 
 @pytest.mark.parametrize("option", ["--port", "--jobs-port"])
