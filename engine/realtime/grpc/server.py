@@ -134,11 +134,11 @@ class Service:
     async def ModelInfer(self, received: Received, context: Any) -> Any:  # noqa: D102, N802
         request = received.request
         model = self._app.model(request.model_name, request.model_version)
-        status = 500
+        status, arrived_s = 500, time.perf_counter()
         self._app.in_flight += 1
         model.counters.request_begun()
         try:
-            response = await self._infer(model, received, context)
+            response = await self._infer(model, received, arrived_s, context)
             status = 200
         except TandemError as error:
             status = http_status(error)
@@ -149,13 +149,12 @@ class Service:
         finally:
             self._app.in_flight -= 1
             if status:
-                model.counters.request_ended("grpc", status)
+                model.counters.request_ended("grpc", status, time.perf_counter() - arrived_s)
             else:
                 model.counters.request_left()
         return response
 
-    async def _infer(self, model: ServedModel, received: Received, context: Any) -> Any:
-        arrived_s = time.perf_counter()
+    async def _infer(self, model: ServedModel, received: Received, arrived_s: float, context: Any) -> Any:
         request, revision = received.request, model.revision
         aside = model.aside if is_large(*received) else None
         timeout_s = context.time_remaining() or model.slo_s
