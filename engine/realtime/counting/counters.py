@@ -57,6 +57,7 @@ FAMILIES = (
     Family("tandem_bad_rows_total", "Rows that broke a rule of a feature or failed in the model.", "counter"),
     Family("tandem_shed_total", "Requests not scored, by reason.", "counter", (("reason", SHED),)),
     Family("tandem_late_total", "Requests answered after their deadline.", "counter"),
+    Family("tandem_failed_seconds_total", "Time of requests answered without scores.", "counter"),
     Family("tandem_in_flight", "Requests under way.", "gauge"),
     Family("tandem_last_scored_timestamp_seconds", "When a request was last scored.", "gauge"),
     Family(
@@ -91,6 +92,7 @@ _SHED = {reason: offset("tandem_shed_total", reason) for reason in SHED}
 _LAST_S = MOMENTS[0]
 _ROWS, _BAD = offset("tandem_rows_total"), offset("tandem_bad_rows_total")
 _LATE, _IN_FLIGHT = offset("tandem_late_total"), offset("tandem_in_flight")
+_FAILED_S = offset("tandem_failed_seconds_total")
 _REQUEST_S, _BATCH_S = offset("tandem_request_seconds"), offset("tandem_batch_seconds")
 _BATCH_ROWS = offset("tandem_batch_rows")
 _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S = (offset("tandem_stage_seconds", stage) for stage in STAGES)
@@ -120,10 +122,12 @@ class ModelCounters:
         """A request for the model is under way."""
         self.cells[_IN_FLIGHT] += 1
 
-    def request_ended(self, door: str, status: int) -> None:
-        """It has its answer."""
+    def request_ended(self, door: str, status: int, took_s: float) -> None:
+        """It has its answer, so long after it came."""
         self.cells[_IN_FLIGHT] -= 1
         self.cells[_DOOR[door] + _STATUS[status]] += 1
+        if status != 200:
+            self.cells[_FAILED_S] += int(took_s * 1e9)
 
     def request_left(self) -> None:
         """Nobody waits for its answer any more."""

@@ -37,7 +37,8 @@ def _family_lines(family: Family, model: str, counts: Sequence[int], at: int) ->
         if family.bounds:
             yield from _histogram_lines(family, text, counts[at : at + family.n_cells])
         elif counts[at] or not family.labels:
-            yield f"{family.name}{{{text}}} {counts[at]}"
+            value = counts[at] / 1e9 if family.name.endswith("_seconds_total") else counts[at]
+            yield f"{family.name}{{{text}}} {value}"
         at += family.n_cells
 
 

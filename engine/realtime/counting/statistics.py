@@ -1,7 +1,9 @@
 """Counts as the Open Inference Protocol's model statistics, in its names and its nanoseconds.
 
-A request that was answered with scores is a success; what was refused, shed or malformed failed, and
-its time is not measured. Batches by size are in ``/metrics`` alone: sizes are counted in buckets.
+A request that was answered with scores is a success; what was refused, shed or malformed failed.
+``batch_stats`` is empty, because it wants each size's own time: sizes are counted in buckets, in
+``/metrics``, and time is not counted by size. So is ``memory_usage``: what a model takes of its process
+is not known.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ def model_statistics(name: str, version: str, cells: Sequence[int]) -> dict[str,
         "execution_count": _duration(cells, "tandem_batch_seconds")["count"],
         "inference_stats": {
             "success": _duration(cells, "tandem_request_seconds"),
-            "fail": {"count": failed, "ns": 0},
+            "fail": {"count": failed, "ns": cells[offset("tandem_failed_seconds_total")]},
             **{key: _duration(cells, "tandem_stage_seconds", stage) for key, stage in _STAGES.items()},
             "cache_hit": nothing,
             "cache_miss": nothing,

@@ -5,7 +5,9 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 from grpc import aio
@@ -17,7 +19,7 @@ from engine.errors import InvalidRequest, PortTaken, TandemError
 from engine.realtime.doors.answers import sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import grpc_code, http_status
-from engine.realtime.grpc.door import read, write
+from engine.realtime.grpc.door import is_large, read, write
 from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, message
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.served import ServedModel, server_timing
@@ -27,6 +29,15 @@ log = logging.getLogger(__name__)
 FINAL = "triton_final_response"
 """A parameter of answers in a stream: there is one answer to each request."""
 Handler = Callable[[Any, Any], Awaitable[Any]]
+T = TypeVar("T")
+_infer_request = message("ModelInferRequest").FromString
+
+
+class Received(NamedTuple):
+    """A ``ModelInferRequest`` and how many bytes it was."""
+
+    request: Any
+    n_bytes: int
 
 
 class GrpcServer:
@@ -120,13 +131,14 @@ class Service:
         _refuse_repository(request.repository_name)
         return self._types["RepositoryIndex"](models=[index_entry(r) for r in self._app.revisions()])
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: D102, N802
+    async def ModelInfer(self, received: Received, context: Any) -> Any:  # noqa: D102, N802
+        request = received.request
         model = self._app.model(request.model_name, request.model_version)
-        status = 500
+        status, arrived_s = 500, time.perf_counter()
         self._app.in_flight += 1
         model.counters.request_begun()
         try:
-            response = await self._infer(model, request, context)
+            response = await self._infer(model, received, arrived_s, context)
             status = 200
         except TandemError as error:
             status = http_status(error)
@@ -137,32 +149,44 @@ class Service:
         finally:
             self._app.in_flight -= 1
             if status:
-                model.counters.request_ended("grpc", status)
+                model.counters.request_ended("grpc", status, time.perf_counter() - arrived_s)
             else:
                 model.counters.request_left()
         return response
 
-    async def _infer(self, model: ServedModel, request: Any, context: Any) -> Any:
-        arrived_s = time.perf_counter()
-        revision = model.revision
-        asked = read(revision, request, context.time_remaining() or model.slo_s, self._max_rows)
+    async def _infer(self, model: ServedModel, received: Received, arrived_s: float, context: Any) -> Any:
+        request, revision = received.request, model.revision
+        aside = model.aside if is_large(*received) else None
+        timeout_s = context.time_remaining() or model.slo_s
+        asked = await _done(partial(read, revision, request, timeout_s, self._max_rows), aside)
         decoded_s = time.perf_counter()
         result = await model.score(revision, asked, arrived_s)
         scored_s = time.perf_counter()
-        response = write(revision, asked, result)
+        response = await _done(partial(write, revision, asked, result), aside)
         total_s = model.count(result, (arrived_s, decoded_s, scored_s), asked.budget_s)
         name, value = server_timing(result.queue_s, result.score_s, total_s)
         context.set_trailing_metadata(((name.decode(), value.decode()),))
         return response
 
-    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: D102, N802
-        async for request in requests:
+    async def ModelStreamInfer(self, requests: AsyncIterator[Received], context: Any) -> AsyncIterator[Any]:  # noqa: D102, N802
+        async for received in requests:
             try:
-                response = await self.ModelInfer(request, context)
+                response = await self.ModelInfer(received, context)
                 response.parameters[FINAL].bool_param = True
                 yield self._stream_type(infer_response=response)
             except TandemError as error:
-                yield self._stream_type(error_message=sentence(error), infer_response={"id": request.id})
+                yield self._stream_type(
+                    error_message=sentence(error), infer_response={"id": received.request.id}
+                )
+
+
+async def _done(work: Callable[[], T], aside: Executor | None) -> T:
+    """What some work gives, done in a thread if there is one."""
+    return work() if aside is None else await asyncio.get_running_loop().run_in_executor(aside, work)
+
+
+def _received(raw: bytes) -> Received:
+    return Received(_infer_request(raw), len(raw))
 
 
 def _refuse_repository(name: str) -> None:
@@ -174,17 +198,21 @@ def _handlers(service: Service) -> Any:
     handlers = {
         method: grpc.unary_unary_rpc_method_handler(
             _translated(getattr(service, method)),
-            request_deserializer=message(f"{method}Request").FromString,
+            request_deserializer=_deserializer(method),
             response_serializer=message(f"{method}Response").SerializeToString,
         )
         for method in METHODS
     }
     handlers[STREAM] = grpc.stream_stream_rpc_method_handler(
         service.ModelStreamInfer,
-        request_deserializer=message("ModelInferRequest").FromString,
+        request_deserializer=_received,
         response_serializer=message(f"{STREAM}Response").SerializeToString,
     )
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+def _deserializer(method: str) -> Callable[[bytes], Any]:
+    return _received if method == "ModelInfer" else message(f"{method}Request").FromString
 
 
 def _translated(handler: Handler) -> Handler:

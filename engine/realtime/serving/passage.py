@@ -181,7 +181,8 @@ class Passage:
 
     def _end(self, answer: Answer) -> None:
         self._ended = True
-        self._model.counters.request_ended(self._door.name, answer.status)
+        took_s = time.perf_counter() - self._arrived_s
+        self._model.counters.request_ended(self._door.name, answer.status, took_s)
         # It leads to the connection, and that here: a circle for the garbage collector, with each request.
         deliver, self._deliver = self._deliver, _delivered
         deliver(answer)

@@ -2,7 +2,9 @@
 
 import asyncio
 import queue
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -16,20 +18,28 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from engine.config import Serve, Slo
+from engine.realtime.grpc.door import is_large
 from engine.realtime.grpc.messages import SERVICE, message
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
+from tests.waiting import wait_until
 
 ROWS = np.array([[1, 2, 3, 4], [0, 0, 0, 1]], np.float32)
+MANY = 2_000
+"""Rows of a large request."""
 
 
 @pytest.fixture(scope="module")
-def port(scorers: Mapping[str, Scorer]) -> Iterator[int]:
-    settings = Serve(slo=Slo(10_000), max_rows=500, grpc_port=0, drain_s=5.0)
-    for engine in start(lambda: ScoringApp(scorers, settings), settings):
-        assert engine.server.grpc is not None
-        yield engine.server.grpc.port
+def engine(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
+    settings = Serve(slo=Slo(10_000), max_rows=MANY, grpc_port=0, drain_s=5.0)
+    yield from start(lambda: ScoringApp(scorers, settings), settings)
+
+
+@pytest.fixture(scope="module")
+def port(engine: Engine) -> int:
+    assert engine.server.grpc is not None
+    return engine.server.grpc.port
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +122,74 @@ def test_health_metadata_and_index(client: Any) -> None:
     assert {model.name for model in client.get_model_repository_index().models} == {"mixed", "numeric"}
     with pytest.raises(InferenceServerException, match="no model 'nope'"):
         client.is_model_ready("nope")
+
+
+def typed_numbers(n_rows: int) -> Any:
+    request = service_pb2.ModelInferRequest(model_name="numeric")
+    request.inputs.add(name="rows", datatype="FP32", shape=[n_rows, 4])
+    request.inputs[0].contents.fp32_contents.extend([1.0, 2.0, 3.0, 4.0] * n_rows)
+    return request
+
+
+def raw_numbers(n_rows: int) -> Any:
+    request = service_pb2.ModelInferRequest(model_name="numeric")
+    request.inputs.add(name="rows", datatype="FP32", shape=[n_rows, 4])
+    request.raw_input_contents.append(np.tile(ROWS[0], n_rows).tobytes())
+    return request
+
+
+def raw_texts(n_rows: int) -> Any:
+    request = service_pb2.ModelInferRequest(model_name="mixed")
+    request.inputs.add(name="carrier", datatype="BYTES", shape=[n_rows])
+    request.raw_input_contents.append((b"\x02\0\0\0" + b"UA") * n_rows)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("request_of", "n_rows", "large"),
+    [
+        (typed_numbers, 10, False), (typed_numbers, MANY, True),
+        (raw_numbers, MANY, False), (raw_numbers, 1 << 17, True),
+        (raw_texts, 10, False), (raw_texts, MANY, True),
+    ],
+)  # fmt: skip
+def test_what_is_large_depends_on_how_its_values_are_read(
+    request_of: Callable[[int], Any], n_rows: int, large: bool
+) -> None:
+    request = request_of(n_rows)
+    assert is_large(request, request.ByteSize()) == large
+
+
+def test_a_large_message_is_read_beside_the_loop_which_answers_others(
+    engine: Engine, channel: grpc.Channel
+) -> None:
+    aside, go_on = engine.app.model("numeric").aside, threading.Event()
+    aside.submit(go_on.wait)
+    with ThreadPoolExecutor() as threads:
+        try:
+            large = threads.submit(call, channel, "ModelInfer", typed_numbers(MANY))
+            wait_until(lambda: aside._work_queue.qsize() > 0)
+            response = call(channel, "ModelInfer", infer_request())
+            assert list(response.outputs[0].contents.fp64_contents) == [30.0, 4.0]
+            assert not large.done()
+        finally:
+            go_on.set()
+        response = large.result()
+    assert list(response.outputs[0].contents.fp64_contents) == [30.0] * MANY
+
+
+def test_who_leaves_while_a_large_message_waits_is_forgotten(engine: Engine, channel: grpc.Channel) -> None:
+    aside, go_on = engine.app.model("numeric").aside, threading.Event()
+    aside.submit(go_on.wait)
+    try:
+        invoke = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        leaving = invoke.future(typed_numbers(MANY).SerializeToString(), timeout=20)
+        wait_until(lambda: engine.app.in_flight == 1)
+        leaving.cancel()
+        wait_until(lambda: engine.app.in_flight == 0)
+    finally:
+        go_on.set()
+    assert call(channel, "ModelInfer", infer_request()).id == "7"
 
 
 def test_a_stream_answers_one_by_one_and_survives_an_error(client: Any) -> None:

@@ -99,6 +99,7 @@ def test_statistics_count_requests_rows_batches_and_their_time(client: Any) -> N
     assert int(counted["last_inference"]) > 1.7e12
     stages = counted["inference_stats"]
     assert int(stages["fail"]["count"]) == 1
+    assert int(stages["fail"]["ns"]) > 0
     for part in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
         assert int(stages[part]["count"]) == 3
     parts = [int(stages[part]["ns"]) for part in stages if part.startswith(("queue", "compute"))]

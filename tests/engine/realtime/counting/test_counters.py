@@ -40,7 +40,7 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     counters.request_took(0.004, 0.00004, 0.001, 0.002, 60.0)
     counters.batch_scored(3, 0.002)
     counters.request_shed("overloaded")
-    counters.request_ended("json", 200)
+    counters.request_ended("json", 200, 0.004)
     counters.settle()
     found = values(render({"m": counters.cells.tolist()}, {"tandem_x": ("X.", 1.5)}))
     assert found['tandem_requests_total{model="m",door="json",status="200"}'] == 1
@@ -56,6 +56,15 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     assert found['tandem_stage_seconds_bucket{model="m",stage="encode",le="+Inf"}'] == 1
     assert found['tandem_request_seconds_sum{model="m"}'] == pytest.approx(0.004)
     assert found["tandem_x"] == 1.5
+
+
+def test_the_time_of_what_failed_is_counted_and_of_nothing_else() -> None:
+    counters = ModelCounters()
+    for door, status, took_s in (("json", 200, 0.004), ("grpc", 400, 0.25), ("json", 429, 0.5)):
+        counters.request_begun()
+        counters.request_ended(door, status, took_s)
+    found = values(render({"m": counters.cells.tolist()}, {}))
+    assert found['tandem_failed_seconds_total{model="m"}'] == 0.75
 
 
 def test_times_kept_and_counted_together_are_each_in_their_bucket() -> None:
