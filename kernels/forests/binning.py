@@ -7,6 +7,13 @@ it, from 0 to ``n`` for ``n`` edges, and ``n + 1`` for NaN, so a node with edge 
 ``b <= e`` left. Codes of a categorical feature that no set of the forest tells apart share a bin.
 
 A feature tested both ways, or with more than MAX_EDGES edges, becomes several bin columns.
+
+Large batches take a shorter way where a feature's edges are spread evenly enough: from the first edge to
+the last, the axis is cut into equal buckets, a table says how many edges lie in the buckets below, and all
+that is left to compare are the two edges next to them. That is exact, whatever is rounded on the way to a
+bucket: subtraction, multiplication and truncation keep the order, so an edge in a lower bucket than ``x``
+is less than ``x``, and one in a higher bucket is greater. What lies above the last edge, and NaN, meet
+that edge and an infinity behind it, of which only NaN is not below.
 """
 
 from collections.abc import Iterator
@@ -17,7 +24,7 @@ import numpy as np
 from numba import carray
 from numpy.typing import DTypeLike, NDArray
 
-from kernels.compiler import kernel
+from kernels.compiler import inlined, kernel
 from kernels.forests.forest import CATEGORICAL, LESS, Forest
 from kernels.forests.simd import pointer_at, rank16
 from kernels.forests.traversal import TINY
@@ -28,15 +35,26 @@ FANOUT = 16
 """Edges compared at once; a search of 4 levels ends among 65,536."""
 MAX_EDGES = 65_533
 """The bins of one column, NaN's included, must be uint16."""
+BUCKETS = (256, 1024, 4096)
+"""The numbers of buckets that are tried; a column's table, uint16 each, stays in the first-level cache."""
+MOST_IN_BUCKET = 2
+"""A feature with more edges in a bucket is searched."""
+WORTH_BUCKETS = 128
+"""Smaller batches are searched: the tables would not be in the cache."""
+NO_BUCKETS = (0.0, 0.0, 0, 0)
 MAX_SET_BITS = 1 << 27
 """Sets times codes of one feature that a loader is willing to lay out."""
 COLUMN = np.dtype(
-    [("feature", np.int64), ("levels", np.int64), ("start", np.int64, 4), ("last", np.int64, 4)]
-)
+    [
+        ("feature", np.int64), ("levels", np.int64), ("start", np.int64, 4), ("last", np.int64, 4),
+        ("low", np.float64), ("scale", np.float64), ("first_bucket", np.int64), ("n_buckets", np.int64),
+    ]
+)  # fmt: skip
 """A bin column. With ``levels`` from 1 to 4, level ``i`` of the search is at ``edges[start[i]]`` in groups
 of FANOUT and may not pass group ``last[i]`` (at the bottom: bin ``last[i]``). With ``levels`` 0, the
 feature is categorical: from ``classes[start[0]]`` on are the bins of ``last[0]`` codes, of other codes
-and of NaN."""
+and of NaN. With ``n_buckets`` not 0, ``classes[first_bucket + b]`` edges lie below bucket ``b``, which for
+a value ``x`` is ``(x - low) * scale``."""
 
 
 @kernel
@@ -70,7 +88,9 @@ def bin_columns(
             levels, start, last = column.levels, column.start, column.last
             # Read before the loops: for all that the compiler knows, a bin written may change the column.
             top, bottom, last_of_top, last_of_bottom = start[0], start[1], last[0], last[1]
-            if levels == 1:
+            if column.n_buckets and X.shape[0] >= WORTH_BUCKETS:
+                bin_by_buckets(column, c, edges, classes, X[tile:end_row], feature, bins[tile:end_row])
+            elif levels == 1:
                 for row in range(tile, end_row):
                     bins[row, c] = min(rank16(edges, top, X[row, feature]), last_of_top)
             elif levels == 2:
@@ -160,6 +180,45 @@ def search(
 
 
 @kernel
+def bin_by_buckets(
+    column: Any,
+    c: int,
+    edges: NDArray[Any],
+    classes: NDArray[np.uint16],
+    X: NDArray[Any],
+    feature: int,
+    bins: NDArray[np.uint16],
+) -> None:
+    """Write the bins of one column that has buckets; a kernel of its own, which compiles to less code.
+
+    Args:
+        column: COLUMN.
+        c: Its number.
+        edges: As in ``bin_columns``.
+        classes: As in ``bin_columns``.
+        X: C-order [n, F] of the type of ``edges``; NaN is missing.
+        feature: Where in ``X`` its values are.
+        bins: uint16[n, C].
+    """
+    low, scale = X.dtype.type(column.low), X.dtype.type(column.scale)
+    first_bucket, n_buckets = np.uint32(column.first_bucket), X.dtype.type(column.n_buckets)
+    first_edge = np.uint32(column.start[column.levels - 1])
+    for row in range(X.shape[0]):
+        x = X[row, feature]
+        below = np.uint32(classes[first_bucket + bucket_of(x, low, scale, n_buckets)])
+        edge = np.uint64(first_edge + below)
+        bins[row, c] = below + (not x <= edges[edge]) + (not x <= edges[edge + np.uint64(1)])
+
+
+@inlined
+def bucket_of(x: float, low: float, scale: float, n_buckets: float) -> int:
+    """The bucket of a value, from 0 to ``n_buckets``, which is also that of NaN."""
+    place = (x - low) * scale
+    place = type(place)(0) if place < 0 else place
+    return np.uint32(np.int32(place if place < n_buckets else n_buckets))  # type: ignore[return-value]
+
+
+@kernel
 def class_place(x: float, n_codes: int) -> int:
     """Where in a column's classes the category code ``x`` is: itself, other, or missing."""
     if np.isnan(x):
@@ -236,7 +295,7 @@ class _Draft:
 
     dtype: np.dtype[Any]
     n_nodes: int
-    columns: list[tuple[int, int, list[int], list[int]]] = field(default_factory=list)
+    columns: list[tuple[Any, ...]] = field(default_factory=list)
     n_bins: list[int] = field(default_factory=list)
     edges: list[NDArray[Any]] = field(default_factory=list)
     classes: list[NDArray[np.uint16]] = field(default_factory=list)
@@ -266,7 +325,11 @@ class _Draft:
         start = self.n_edges + np.cumsum([0] + [len(level) for level in levels])
         groups = [len(level) // FANOUT - 1 for level in levels[1:]] + [len(edges) + 1]
         unused = [0] * (4 - len(levels))
-        self.columns.append((feature, len(levels), start[:-1].tolist() + unused, groups + unused))
+        search = (feature, len(levels), start[:-1].tolist() + unused, groups + unused)
+        low, scale, below = buckets_of(edges)
+        self.columns.append((*search, low, scale, self.n_classes, max(len(below) - 1, 0)))
+        self.classes.append(below)
+        self.n_classes += len(below)
         self.n_bins.append(len(edges) + 2)
         self.edges += levels
         self.n_edges = int(start[-1])
@@ -283,7 +346,7 @@ class _Draft:
         self.node_edge[nodes] = place
         self.sets_left[len(self.columns)] = kinds
         n_codes = members.shape[1] - 1
-        self.columns.append((feature, 0, [self.n_classes, 0, 0, 0], [n_codes, 0, 0, 0]))
+        self.columns.append((feature, 0, [self.n_classes, 0, 0, 0], [n_codes, 0, 0, 0], *NO_BUCKETS))
         self.n_bins.append(nan_bin + 1)
         self.classes.append(np.append(classes, nan_bin).astype(np.uint16))
         self.n_classes += n_codes + 2
@@ -303,14 +366,33 @@ class _Draft:
 def search_levels(edges: NDArray[Any]) -> list[NDArray[Any]]:
     """The levels of a 16-ary search: at the bottom the edges by FANOUT, above it the last edge of each group.
 
-    Past the end come infinities, at least one, which only NaN is "above".
+    Past the end come infinities, at least MOST_IN_BUCKET, which only NaN is "above".
     """
-    levels = [_padded(edges, len(edges) // FANOUT + 1)]
+    levels = [_padded(edges, (len(edges) + MOST_IN_BUCKET - 1) // FANOUT + 1)]
     while len(levels[0]) > FANOUT:
         n_groups = len(levels[0]) // FANOUT
         lasts = levels[0][FANOUT - 1 :: FANOUT][:-1]
         levels.insert(0, _padded(lasts, -(-n_groups // FANOUT)))
     return levels
+
+
+def buckets_of(edges: NDArray[Any]) -> tuple[float, float, NDArray[np.uint16]]:
+    """Where the buckets of sorted edges begin, how many of them a unit holds, and the edges below each.
+
+    None where the edges are spread too unevenly. The last bucket holds the last edge only, so that two
+    comparisons there tell NaN from what is merely large.
+    """
+    for n_buckets in BUCKETS if len(edges) > 1 else ():
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            scale = edges.dtype.type(n_buckets + 0.5) / (edges[-1] - edges[0])
+            if not (np.isfinite(scale) and scale > 0):
+                break
+            bucket = np.clip((edges - edges[0]) * scale, 0, n_buckets).astype(np.int64)
+        in_bucket = np.bincount(bucket, minlength=n_buckets + 1)
+        if in_bucket.max() <= MOST_IN_BUCKET and in_bucket[-1] == 1:
+            below = np.cumsum(in_bucket) - in_bucket
+            return float(edges[0]), float(scale), below.astype(np.uint16)
+    return 0.0, 0.0, np.empty(0, np.uint16)
 
 
 def _padded(edges: NDArray[Any], n_groups: int) -> NDArray[Any]:
