@@ -7,6 +7,7 @@ comes meanwhile is the next batch.
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -120,6 +121,7 @@ class Batcher:
         self._busy_until_s = 0.0
         self._scheduled = False
         self._scheduled_s = 0.0
+        self._ran_s = self._ran_before_s = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -147,20 +149,29 @@ class Batcher:
                 loop.call_soon(self._run)
         return ticket
 
-    def refuses(self, budget_s: float, unread_s: float = 0.0) -> bool:
+    def refuses(self, deadline_s: float, unread_s: float = 0.0) -> bool:
         """Whether not even one row would be answered in time; counts it if so. Nothing need be decoded.
 
         Args:
-            budget_s: How long from now an answer is worth something.
+            deadline_s: When an answer is worth nothing any more, by the batcher's clock.
             unread_s: How long the request lay in its socket before now.
         """
         if not (self._busy_until_s or unread_s):
             return False
+        now_s = self._clock()
         with self._lock:
-            refused = self._refusal(1, 0, self._clock(), budget_s, unread_s) is not None
+            refused = self._refusal(1, 0, now_s, deadline_s - now_s, unread_s) is not None
         if refused:
             self._observer.request_shed("overloaded")
         return refused
+
+    def unread_s(self) -> float:
+        """How long a request that is read now can have lain in its socket, at most.
+
+        The loop looks at all sockets between two runs of this batcher. So what it reads now came after
+        the last run but one; else it would have been read before the last.
+        """
+        return self._clock() - self._ran_before_s
 
     def settle(self) -> None:
         """Follow what the admission has learned."""
@@ -195,8 +206,10 @@ class Batcher:
         return refusal
 
     def _run(self) -> None:
+        now_s = self._clock()
+        self._ran_s, self._ran_before_s = now_s, self._ran_s
         with self._lock:
-            self.admission.observe_lag(self._clock() - self._scheduled_s)
+            self.admission.observe_lag(now_s - self._scheduled_s)
             batch = self._take()
             inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
         if not inline:

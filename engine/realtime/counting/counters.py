@@ -98,7 +98,7 @@ _N_ROWS = len(ROWS)
 _N_SECONDS = len(SECONDS) + 1
 _BATCH_SUM = _BATCH_S + _N_SECONDS
 _TOOK = (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S)
-"""Where the histograms of what ``request_took`` is told begin."""
+"""Where the histograms of a scored request's times begin."""
 MOST_KEPT = 512
 """Requests whose times are kept before they are counted together."""
 
@@ -129,8 +129,15 @@ class ModelCounters:
         """Nobody waits for its answer any more."""
         self.cells[_IN_FLIGHT] -= 1
 
-    def request_scored(self, n_rows: int, n_bad: int, late: bool) -> None:
-        """A request was scored."""
+    def request_scored(self, n_rows: int, n_bad: int, late: bool, times_s: tuple[float, ...]) -> None:
+        """A request was scored.
+
+        Args:
+            n_rows: All its rows.
+            n_bad: Those without a score.
+            late: The answer came after the deadline.
+            times_s: What it took in all, and of that decoding, waiting, scoring and encoding.
+        """
         cells = self.cells
         cells[_ROWS] += n_rows
         cells[_LAST_S] = int(time.time())
@@ -138,12 +145,7 @@ class ModelCounters:
             cells[_BAD] += n_bad
         if late:
             cells[_LATE] += 1
-
-    def request_took(
-        self, total_s: float, decode_s: float, queue_s: float, score_s: float, encode_s: float
-    ) -> None:
-        """Where the time of a scored request went."""
-        self._times.append((total_s, decode_s, queue_s, score_s, encode_s))
+        self._times.append(times_s)
         if len(self._times) >= MOST_KEPT:
             self.settle()
 

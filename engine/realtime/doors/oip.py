@@ -108,7 +108,8 @@ def read_tensors(request: InferRequest, blobs: memoryview, native: Mapping[str, 
         blobs: The bytes after it, the binary inputs' values in their order.
         native: The datatype that each feature has anyway; JSON of it stays a list, which its rule reads.
     """
-    check_inputs([tensor.name for tensor in request.inputs], native)
+    if len(request.inputs) > 1:
+        check_inputs([tensor.name for tensor in request.inputs], native)
     tensors, at = [], 0
     for tensor in request.inputs:
         _check(tensor)

@@ -201,8 +201,7 @@ class ScoringApp:
             self._held_bytes -= size
 
     def _pass(self, passage: Passage, verb: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
-        settings = self._settings
-        passage.begin(verb, headers, body, max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows)
+        passage.begin(verb, headers, body, self.max_body_bytes, self._settings.max_rows)
 
     def _complete(self, answer: Answer) -> None:
         answer.headers.append((b"content-length", b"%d" % len(answer.body)))

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from engine.realtime.doors.answers import CLOSE, Answer
 from engine.realtime.serving.app import Scoring, ScoringApp
 from engine.realtime.serving.passage import Passage
-from engine.realtime.serving.unread import unread_s
+from engine.realtime.serving.unread import STEP_S, unread_s
 
 MAX_HEAD_BYTES = 64 << 10
 READ_TIMEOUT_S = 35.0
@@ -137,11 +137,10 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         deliver = partial(self._answer, short)
-        waited_s = unread_s(self._socket) if self._socket is not None else 0.0
-        passage = self._scoring_app.begin(
+        waited_s = self._unread_s(short.scoring)
+        short.passage = self._scoring_app.begin(
             short.scoring, short.headers, short.body, deliver, unread_s=waited_s
         )
-        short.passage = passage
 
     def on_response_complete(self) -> None:
         """An answer is written: go on with a pipelined request, or be idle until the sweep."""
@@ -154,6 +153,12 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         else:
             self._idle_since_s = self.loop.time()
+
+    def _unread_s(self, scoring: Scoring) -> float:
+        """How long the request lay in its socket; the kernel is asked only where it could be a while."""
+        if self._socket is None or scoring[0].batcher.unread_s() < STEP_S:
+            return 0.0
+        return unread_s(self._socket)
 
     def _reading_short(self) -> "_Short | None":
         """The short request whose body comes in now."""
@@ -196,13 +201,12 @@ class Connection(HttpToolsProtocol):
         """Write a whole answer at once. Its headers are ours and need no check."""
         if short.disconnected or self.transport.is_closing():
             return
-        lines = [b"%b: %b\r\n" % header for header in answer.headers]
-        keep_alive = short.keep_alive and CLOSE not in answer.headers
-        if short.keep_alive is False and CLOSE not in answer.headers:
-            lines.append(b"connection: close\r\n")
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], b"".join(lines), answer.body))
+        if not short.keep_alive and CLOSE not in answer.headers:
+            answer.headers.append(CLOSE)
+        head = b"\r\n".join(map(b": ".join, answer.headers))
+        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[answer.status], head, answer.body))
         short.response_complete = True
-        if not keep_alive:
+        if CLOSE in answer.headers:
             self.transport.close()
         self.on_response_complete()
 
