@@ -174,7 +174,7 @@ class Preparer:
         return tuple(arrays), bad
 
     def _check_matrix(self, values: NDArray[Any]) -> None:
-        n_features = len(self.schema.features)
+        n_features = len(self._names)
         if values.ndim != 2 or values.shape[1] != n_features:
             raise InvalidRequest(f"expected a matrix of shape [rows, {n_features}], got {list(values.shape)}")
         if values.dtype.kind not in "fiu":

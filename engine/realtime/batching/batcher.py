@@ -272,7 +272,10 @@ class Batcher:
         for part in batch.slices:
             ticket = part.ticket
             stop = at + part.stop - part.start
-            _give(ticket, part.start, part.stop, scores[at:stop])
+            if stop - at == ticket.n_rows:
+                ticket.scores = scores[at:stop]
+            else:
+                _give_part(ticket, part.start, part.stop, scores[at:stop])
             ticket.score_s += outcome.cost_s
             if outcome.failed:
                 ticket.failed |= {
@@ -327,10 +330,7 @@ def _joined(batch: Batch[Waiting]) -> Block:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _give(ticket: Waiting, start: int, stop: int, scores: Block) -> None:
-    if stop - start == ticket.n_rows:
-        ticket.scores = scores
-        return
+def _give_part(ticket: Waiting, start: int, stop: int, scores: Block) -> None:
     if ticket.scores is None:
         ticket.scores = np.empty((ticket.n_rows, scores.shape[1]), scores.dtype)
     ticket.scores[start:stop] = scores

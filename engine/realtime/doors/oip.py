@@ -207,7 +207,9 @@ def _of_matrix(tensor: Tensor, preparer: Preparer, n_features: int, max_rows: in
         raise InvalidRequest(
             f"input '{tensor.name}' is BYTES, but a matrix is numeric; send one tensor per feature"
         )
-    values = as_array(tensor.values, tensor.datatype, tensor.name)
+    values = tensor.values
+    if isinstance(values, list):
+        values = as_array(values, tensor.datatype, tensor.name)
     return preparer.matrix(values.reshape(tensor.shape))
 
 

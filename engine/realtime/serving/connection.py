@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -35,12 +36,16 @@ class _NoEvent:
 class _Short:
     """A request answered past ASGI; has what uvicorn looks at in a connection's current cycle."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "passage", "response_complete", "scoring")
+    __slots__ = (
+        "arrived_s", "body", "disconnected", "headers", "keep_alive", "passage", "response_complete",
+        "scoring",
+    )  # fmt: skip
     message_event = _NoEvent()
 
     def __init__(self, scoring: Scoring, headers: dict[bytes, bytes]) -> None:
         self.scoring = scoring
         self.headers = headers
+        self.arrived_s = 0.0
         self.body = b""
         self.keep_alive = True
         self.disconnected = False
@@ -136,10 +141,11 @@ class Connection(HttpToolsProtocol):
         if short is None:
             super().on_message_complete()
             return
-        deliver = partial(self._answer, short)
         waited_s = self._unread_s(short.scoring)
+        short.arrived_s = time.perf_counter() - waited_s
+        deliver = partial(self._answer, short)
         short.passage = self._scoring_app.begin(
-            short.scoring, short.headers, short.body, deliver, unread_s=waited_s
+            short.scoring, short.headers, short.body, deliver, short.arrived_s, waited_s
         )
 
     def on_response_complete(self) -> None:
@@ -199,6 +205,7 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, short: "_Short", answer: Answer) -> None:
         """Write a whole answer at once. Its headers are ours and need no check."""
+        self._scoring_app.ended(short.scoring, answer, short.arrived_s)
         if short.disconnected or self.transport.is_closing():
             return
         if not short.keep_alive and CLOSE not in answer.headers:

@@ -81,14 +81,15 @@ class Passage:
             door = self._door = door_for(verb, headers)
             self._accept = headers.get(b"accept-encoding")
             timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
+            deadline_s = self._arrived_s + timeout_s
             call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
             # Compressed, it is as large as what becomes of it, and may say how long it has.
             if encoding := headers.get(b"content-encoding"):
                 self._is_large = True
                 self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
-            elif b'"timeout"' not in body and self._refuses(timeout_s):
+            elif b'"timeout"' not in body and self._model.batcher.refuses(deadline_s, self._unread_s):
                 self._end(self._model.refusal())
-            elif len(body) > door.large_bytes:
+            elif door.is_large(self._revision, body):
                 self._is_large = True
                 self._do_aside(partial(door.read, self._revision, call), self._ask)
             else:
@@ -148,9 +149,6 @@ class Passage:
             then(done.result())
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
-
-    def _refuses(self, timeout_s: float) -> bool:
-        return self._model.batcher.refuses(self._arrived_s + timeout_s, self._unread_s)
 
     def _inflated(self, call: Call, encoding: bytes, max_body_bytes: int) -> Asked:
         body = inflate(call.body, encoding, max_body_bytes)
