@@ -210,7 +210,7 @@ class Batcher:
         self._ran_s, self._ran_before_s = now_s, self._ran_s
         with self._lock:
             self.admission.observe_lag(now_s - self._scheduled_s)
-            batch = self._take()
+            batch = self._take(now_s)
             inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
         if not inline:
             self._thread = self._thread or thread_behind_the_loop("score")
@@ -224,22 +224,22 @@ class Batcher:
     def _schedule_rest(self) -> None:
         with self._lock:
             self._busy_until_s = 0.0
-            self._scheduled, self._scheduled_s = self.queue.n_rows > 0, self._clock()
+            self._scheduled = self.queue.n_rows > 0
             if self._scheduled and self._loop is not None:
+                self._scheduled_s = self._clock()
                 self._loop.call_soon(self._run)
 
     def _run_in_thread(self, batch: Batch[Waiting]) -> None:
         while batch.slices and self._loop is not None:
             outcome = self._score(batch)
             with self._lock:
-                batch = self._take()
+                batch = self._take(self._clock())
             self._loop.call_soon_threadsafe(self._deliver, outcome)
         if batch.expired and self._loop is not None:
             self._loop.call_soon_threadsafe(self._drop, batch)
 
-    def _take(self) -> Batch[Waiting]:
+    def _take(self, now_s: float) -> Batch[Waiting]:
         """The next batch, under the lock; an empty one leaves the batcher idle."""
-        now_s = self._clock()
         batch = self.queue.take(now_s)
         if batch.slices:
             self._busy_until_s = now_s + self.admission.costs.typical_s(batch.n_rows)

@@ -57,7 +57,7 @@ class Door(msgspec.Struct, frozen=True, eq=False):
 
 
 def _rows_of_tensors(body: bytes, n_features: int) -> int:
-    return body.count(b",") // n_features
+    return body.count(b",") // max(1, n_features)
 
 
 def _rows_of_objects(body: bytes, n_features: int) -> int:  # noqa: ARG001 the doors' one signature

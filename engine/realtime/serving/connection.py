@@ -75,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._scoring_app = app
         self._short: _Short | None = None
         self._socket: socket.socket | None = None
+        self._was_left_alone = True
 
     def is_reading(self, part: str) -> bool:
         """Whether a request's ``head``, or the ``body`` of a short one, is there in part."""
@@ -153,7 +154,9 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self._was_left_alone = True
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
@@ -161,8 +164,12 @@ class Connection(HttpToolsProtocol):
             self._idle_since_s = self.loop.time()
 
     def _unread_s(self, scoring: Scoring) -> float:
-        """How long the request lay in its socket; the kernel is asked only where it could be a while."""
-        if self._socket is None or scoring[0].batcher.unread_s() < STEP_S:
+        """How long the request lay in its socket; the kernel is asked only where it can be a while.
+
+        The loop looks at a socket in each of its turns, but not before it is accepted or while it is paused.
+        """
+        was_left_alone, self._was_left_alone = self._was_left_alone, False
+        if self._socket is None or not (was_left_alone or scoring[0].batcher.unread_s() >= STEP_S):
             return 0.0
         return unread_s(self._socket)
 
