@@ -140,7 +140,6 @@ class ModelCounters:
         """
         cells = self.cells
         cells[_ROWS] += n_rows
-        cells[_LAST_S] = int(time.time())
         if n_bad:
             cells[_BAD] += n_bad
         if late:
@@ -162,6 +161,7 @@ class ModelCounters:
     def batch_scored(self, n_rows: int, cost_s: float) -> None:
         """One call of the model is over."""
         cells = self.cells
+        cells[_LAST_S] = int(time.time())
         cells[_BATCH_ROWS + bisect_left(ROWS, n_rows)] += 1
         cells[_BATCH_ROWS + _N_ROWS + 1] += n_rows
         cells[_BATCH_S + bisect_left(SECONDS, cost_s)] += 1
