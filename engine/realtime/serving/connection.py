@@ -73,6 +73,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         self._scoring_app = app
+        self._short_bytes = min(SHORT_BYTES, app.max_body_bytes)
         self._short: _Short | None = None
         self._socket: socket.socket | None = None
         self._was_left_alone = True
@@ -186,7 +187,6 @@ class Connection(HttpToolsProtocol):
             scoring is None
             or parser.get_method() != b"POST"
             or not parser.should_keep_alive()
-            or parser.get_http_version() != "1.1"
             or self.expect_100_continue
             or self.flow.write_paused
             or (self.cycle is not None and not self.cycle.response_complete)
@@ -196,7 +196,11 @@ class Connection(HttpToolsProtocol):
         length = headers.get(b"content-length")
         if length is None or b"upgrade" in headers or b"transfer-encoding" in headers:
             return None
-        if int(length) > min(SHORT_BYTES, self._scoring_app.max_body_bytes):
+        # Without one of these, only HTTP/1.1 keeps its connection; the parser writes its version each time.
+        says = b"connection" in headers or b"proxy-connection" in headers
+        if says and parser.get_http_version() != "1.1":
+            return None
+        if int(length) > self._short_bytes:
             return None
         return _Short(scoring, headers)
 
