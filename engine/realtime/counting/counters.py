@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from struct import Struct
 from typing import Literal
 
 import numpy as np
@@ -101,6 +102,8 @@ _TOOK = (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S)
 """Where the histograms of a scored request's times begin."""
 MOST_KEPT = 512
 """Requests whose times are kept before they are counted together."""
+_TIMES = Struct(f"{len(_TOOK)}d")
+"""The times of one of them: as bytes, for objects would fill the caches."""
 
 
 class ModelCounters:
@@ -110,11 +113,12 @@ class ModelCounters:
     to date.
     """
 
-    __slots__ = ("_times", "cells")
+    __slots__ = ("_n_kept", "_times", "cells")
 
     def __init__(self, cells: "memoryview[int] | None" = None) -> None:
         self.cells = memoryview(bytearray(8 * CELLS_PER_MODEL)).cast("q") if cells is None else cells
-        self._times: list[tuple[float, ...]] = []
+        self._times = bytearray(MOST_KEPT * _TIMES.size)
+        self._n_kept = 0
 
     def request_begun(self) -> None:
         """A request for the model is under way."""
@@ -144,16 +148,18 @@ class ModelCounters:
             cells[_BAD] += n_bad
         if late:
             cells[_LATE] += 1
-        self._times.append(times_s)
-        if len(self._times) >= MOST_KEPT:
+        _TIMES.pack_into(self._times, self._n_kept * _TIMES.size, *times_s)
+        self._n_kept += 1
+        if self._n_kept == MOST_KEPT:
             self.settle()
 
     def settle(self) -> None:
         """Count the times that are kept."""
-        if not self._times:
+        if not self._n_kept:
             return
-        times, cells = np.array(self._times), np.asarray(self.cells)
-        self._times.clear()
+        times = np.frombuffer(self._times, count=self._n_kept * len(_TOOK)).reshape(-1, len(_TOOK))
+        cells = np.asarray(self.cells)
+        self._n_kept = 0
         for at, places, seconds in zip(_TOOK, np.searchsorted(SECONDS, times).T, times.T, strict=True):
             cells[at : at + _N_SECONDS] += np.bincount(places, minlength=_N_SECONDS)
             cells[at + _N_SECONDS] += int(seconds.sum() * 1e9)
