@@ -103,7 +103,7 @@ _TOOK = (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S)
 MOST_KEPT = 512
 """Requests whose times are kept before they are counted together."""
 _TIMES = Struct(f"{len(_TOOK)}d")
-"""The times of one of them: as bytes, for objects would fill the caches."""
+"""The times of one of them, as bytes."""
 
 
 class ModelCounters:

@@ -22,7 +22,7 @@ JSON_TYPES = frozenset(
 
 TEXT_BYTES = 64 << 10
 """JSON of a few hundred rows, which takes a millisecond or two to read."""
-MANY_ROWS = 256
+MANY_ROWS = 1024
 """Shorter JSON may hold thousands of tiny rows all the same; to explain a bad one takes 5 µs or more."""
 FEW_BYTES = 2 * MANY_ROWS
 """Nothing so short can hold more of them: a number and its comma."""
