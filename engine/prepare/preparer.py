@@ -55,6 +55,7 @@ class Preparer:
         self._known: tuple[pa.Schema, tuple[int, ...]] | None = None
         self._of_strings = next((f.name for f in schema.features if _needs_strings(f)), None)
         self._names = schema.names
+        self._dtype = schema.dtype
         self._kinds = tuple(map(_array_kinds, schema.features))
         self._as_is = all(_takes_any_float(feature, schema.dtype) for feature in schema.features)
 
@@ -93,11 +94,11 @@ class Preparer:
             InvalidRequest: Another shape or type, or a feature's categories are strings.
         """
         self._check_matrix(values)
-        if self._as_is and values.dtype == self.schema.dtype:
+        if self._as_is and values.dtype == self._dtype:
             in_order = values.flags.c_contiguous and values.flags.aligned
             return values if in_order else values.copy(), {}
-        if self._as_is and values.dtype.kind == "f" and values.itemsize < self.schema.dtype.itemsize:
-            return values.astype(self.schema.dtype, order="C"), {}  # exact
+        if self._as_is and values.dtype.kind == "f" and values.itemsize < self._dtype.itemsize:
+            return values.astype(self._dtype, order="C"), {}  # exact
         if len(values) <= FEW_ROWS:
             return self._rows.tuples([tuple(row) for row in values.tolist()])
         return self._blocked([_arrow(column) for column in values.T], len(values))
@@ -138,14 +139,14 @@ class Preparer:
 
     def _blocked(self, columns: Sequence[Chunk], n_rows: int) -> Prepared:
         arrays, bad = self._read(columns, self._outs(n_rows))
-        X: Floats = np.empty((n_rows, len(columns)), self.schema.dtype)
+        X: Floats = np.empty((n_rows, len(columns)), self._dtype)
         for place, numbers in enumerate(arrays):
             X[:, place] = numbers
         return X, bad
 
     def _outs(self, n_rows: int) -> Floats:
         # One allocation: what is not written is never touched, and large ones get large pages.
-        return np.empty((len(self._columns), n_rows), self.schema.dtype)
+        return np.empty((len(self._columns), n_rows), self._dtype)
 
     def _joined(self, pieces: Sequence[Sequence[Chunk]], n_rows: int) -> Columns:
         """The columns of a table in pieces, end to end."""
@@ -173,7 +174,7 @@ class Preparer:
         return tuple(arrays), bad
 
     def _check_matrix(self, values: NDArray[Any]) -> None:
-        n_features = len(self.schema.features)
+        n_features = len(self._names)
         if values.ndim != 2 or values.shape[1] != n_features:
             raise InvalidRequest(f"expected a matrix of shape [rows, {n_features}], got {list(values.shape)}")
         if values.dtype.kind not in "fiu":

@@ -246,7 +246,7 @@ class Admission:
             rest_s: What is typically left of the batch under way, 0 where there is none.
             unread_s: How long the request lay in its socket.
         """
-        is_behind = unread_s > BEHIND_SHARE * max(0.0, unread_s + budget_s)
+        is_behind = unread_s > 0 and unread_s > BEHIND_SHARE * (unread_s + budget_s)
         budget_s = budget_s * CERTAIN_SHARE - self.lag_s
         if small_rows == 0:
             self._slack_s = math.inf

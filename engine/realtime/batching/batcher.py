@@ -7,6 +7,7 @@ comes meanwhile is the next batch.
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -120,6 +121,7 @@ class Batcher:
         self._busy_until_s = 0.0
         self._scheduled = False
         self._scheduled_s = 0.0
+        self._ran_s = self._ran_before_s = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -147,20 +149,29 @@ class Batcher:
                 loop.call_soon(self._run)
         return ticket
 
-    def refuses(self, budget_s: float, unread_s: float = 0.0) -> bool:
+    def refuses(self, deadline_s: float, unread_s: float = 0.0) -> bool:
         """Whether not even one row would be answered in time; counts it if so. Nothing need be decoded.
 
         Args:
-            budget_s: How long from now an answer is worth something.
+            deadline_s: When an answer is worth nothing any more, by the batcher's clock.
             unread_s: How long the request lay in its socket before now.
         """
         if not (self._busy_until_s or unread_s):
             return False
+        now_s = self._clock()
         with self._lock:
-            refused = self._refusal(1, 0, self._clock(), budget_s, unread_s) is not None
+            refused = self._refusal(1, 0, now_s, deadline_s - now_s, unread_s) is not None
         if refused:
             self._observer.request_shed("overloaded")
         return refused
+
+    def unread_s(self) -> float:
+        """How long a request that is read now can have lain in its socket, at most.
+
+        The loop looks at all sockets between two runs of this batcher. So what it reads now came after
+        the last run but one; else it would have been read before the last.
+        """
+        return self._clock() - self._ran_before_s
 
     def settle(self) -> None:
         """Follow what the admission has learned."""
@@ -195,9 +206,11 @@ class Batcher:
         return refusal
 
     def _run(self) -> None:
+        now_s = self._clock()
+        self._ran_s, self._ran_before_s = now_s, self._ran_s
         with self._lock:
-            self.admission.observe_lag(self._clock() - self._scheduled_s)
-            batch = self._take()
+            self.admission.observe_lag(now_s - self._scheduled_s)
+            batch = self._take(now_s)
             inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
         if not inline:
             self._thread = self._thread or thread_behind_the_loop("score")
@@ -211,22 +224,22 @@ class Batcher:
     def _schedule_rest(self) -> None:
         with self._lock:
             self._busy_until_s = 0.0
-            self._scheduled, self._scheduled_s = self.queue.n_rows > 0, self._clock()
+            self._scheduled = self.queue.n_rows > 0
             if self._scheduled and self._loop is not None:
+                self._scheduled_s = self._clock()
                 self._loop.call_soon(self._run)
 
     def _run_in_thread(self, batch: Batch[Waiting]) -> None:
         while batch.slices and self._loop is not None:
             outcome = self._score(batch)
             with self._lock:
-                batch = self._take()
+                batch = self._take(self._clock())
             self._loop.call_soon_threadsafe(self._deliver, outcome)
         if batch.expired and self._loop is not None:
             self._loop.call_soon_threadsafe(self._drop, batch)
 
-    def _take(self) -> Batch[Waiting]:
+    def _take(self, now_s: float) -> Batch[Waiting]:
         """The next batch, under the lock; an empty one leaves the batcher idle."""
-        now_s = self._clock()
         batch = self.queue.take(now_s)
         if batch.slices:
             self._busy_until_s = now_s + self.admission.costs.typical_s(batch.n_rows)
@@ -259,7 +272,10 @@ class Batcher:
         for part in batch.slices:
             ticket = part.ticket
             stop = at + part.stop - part.start
-            _give(ticket, part.start, part.stop, scores[at:stop])
+            if stop - at == ticket.n_rows:
+                ticket.scores = scores[at:stop]
+            else:
+                _give_part(ticket, part.start, part.stop, scores[at:stop])
             ticket.score_s += outcome.cost_s
             if outcome.failed:
                 ticket.failed |= {
@@ -314,10 +330,7 @@ def _joined(batch: Batch[Waiting]) -> Block:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _give(ticket: Waiting, start: int, stop: int, scores: Block) -> None:
-    if stop - start == ticket.n_rows:
-        ticket.scores = scores
-        return
+def _give_part(ticket: Waiting, start: int, stop: int, scores: Block) -> None:
     if ticket.scores is None:
         ticket.scores = np.empty((ticket.n_rows, scores.shape[1]), scores.dtype)
     ticket.scores[start:stop] = scores

@@ -79,9 +79,10 @@ class Queue(Generic[T]):
         ticket.large = ticket.n_rows > self.max_rows
         if ticket.large:
             self._large.append(ticket)
+            self.large_rows += ticket.n_rows
         else:
             self._small.append(ticket)
-        self._count(ticket, ticket.n_rows)
+            self.small_rows += ticket.n_rows
 
     def cancel(self, ticket: T) -> None:
         """Forget the rows of a request that still wait, in constant time."""

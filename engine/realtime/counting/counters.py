@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from struct import Struct
 from typing import Literal
 
 import numpy as np
@@ -100,9 +101,11 @@ _N_ROWS = len(ROWS)
 _N_SECONDS = len(SECONDS) + 1
 _BATCH_SUM = _BATCH_S + _N_SECONDS
 _TOOK = (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S)
-"""Where the histograms of what ``request_took`` is told begin."""
+"""Where the histograms of a scored request's times begin."""
 MOST_KEPT = 512
 """Requests whose times are kept before they are counted together."""
+_TIMES = Struct(f"{len(_TOOK)}d")
+"""The times of one of them, as bytes."""
 
 
 class ModelCounters:
@@ -112,11 +115,12 @@ class ModelCounters:
     to date.
     """
 
-    __slots__ = ("_times", "cells")
+    __slots__ = ("_n_kept", "_times", "cells")
 
     def __init__(self, cells: "memoryview[int] | None" = None) -> None:
         self.cells = memoryview(bytearray(8 * CELLS_PER_MODEL)).cast("q") if cells is None else cells
-        self._times: list[tuple[float, ...]] = []
+        self._times = bytearray(MOST_KEPT * _TIMES.size)
+        self._n_kept = 0
 
     def request_begun(self) -> None:
         """A request for the model is under way."""
@@ -133,30 +137,33 @@ class ModelCounters:
         """Nobody waits for its answer any more."""
         self.cells[_IN_FLIGHT] -= 1
 
-    def request_scored(self, n_rows: int, n_bad: int, late: bool) -> None:
-        """A request was scored."""
+    def request_scored(self, n_rows: int, n_bad: int, late: bool, times_s: tuple[float, ...]) -> None:
+        """A request was scored.
+
+        Args:
+            n_rows: All its rows.
+            n_bad: Those without a score.
+            late: The answer came after the deadline.
+            times_s: What it took in all, and of that decoding, waiting, scoring and encoding.
+        """
         cells = self.cells
         cells[_ROWS] += n_rows
-        cells[_LAST_S] = int(time.time())
         if n_bad:
             cells[_BAD] += n_bad
         if late:
             cells[_LATE] += 1
-
-    def request_took(
-        self, total_s: float, decode_s: float, queue_s: float, score_s: float, encode_s: float
-    ) -> None:
-        """Where the time of a scored request went."""
-        self._times.append((total_s, decode_s, queue_s, score_s, encode_s))
-        if len(self._times) >= MOST_KEPT:
+        _TIMES.pack_into(self._times, self._n_kept * _TIMES.size, *times_s)
+        self._n_kept += 1
+        if self._n_kept == MOST_KEPT:
             self.settle()
 
     def settle(self) -> None:
         """Count the times that are kept."""
-        if not self._times:
+        if not self._n_kept:
             return
-        times, cells = np.array(self._times), np.asarray(self.cells)
-        self._times.clear()
+        times = np.frombuffer(self._times, count=self._n_kept * len(_TOOK)).reshape(-1, len(_TOOK))
+        cells = np.asarray(self.cells)
+        self._n_kept = 0
         for at, places, seconds in zip(_TOOK, np.searchsorted(SECONDS, times).T, times.T, strict=True):
             cells[at : at + _N_SECONDS] += np.bincount(places, minlength=_N_SECONDS)
             cells[at + _N_SECONDS] += int(seconds.sum() * 1e9)
@@ -164,6 +171,7 @@ class ModelCounters:
     def batch_scored(self, n_rows: int, cost_s: float) -> None:
         """One call of the model is over."""
         cells = self.cells
+        cells[_LAST_S] = int(time.time())
         cells[_BATCH_ROWS + bisect_left(ROWS, n_rows)] += 1
         cells[_BATCH_ROWS + _N_ROWS + 1] += n_rows
         cells[_BATCH_S + bisect_left(SECONDS, cost_s)] += 1

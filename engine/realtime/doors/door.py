@@ -21,7 +21,11 @@ JSON_TYPES = frozenset(
 
 
 TEXT_BYTES = 64 << 10
-"""JSON of a few hundred rows: reading it takes a millisecond, explaining thousands of tiny bad ones fifty."""
+"""JSON of a few hundred rows, which takes a millisecond or two to read."""
+MANY_ROWS = 1024
+"""Shorter JSON may hold thousands of tiny rows all the same; to explain a bad one takes 5 µs or more."""
+FEW_BYTES = 2 * MANY_ROWS
+"""Nothing so short can hold more of them: a number and its comma."""
 RAW_BYTES = 1 << 20
 """Raw numbers are seen where they are, or converted column by column."""
 
@@ -33,19 +37,37 @@ class Door(msgspec.Struct, frozen=True, eq=False):
         name: Its work is counted under it.
         read: Raises ``InvalidRequest``.
         write: The answer.
-        large_bytes: A longer body is read, and answered, beside the event loop.
+        large_bytes: A longer body is large.
+        rows_of: About how many rows a body of JSON holds for so many features; None for raw numbers.
     """
 
     name: str
     read: Callable[[Revision, Call], Asked]
     write: Callable[[Revision, Asked, Result], Answer]
     large_bytes: int
+    rows_of: Callable[[bytes, int], int] | None
+
+    def is_large(self, revision: Revision, body: bytes) -> bool:
+        """Whether a body is read, and answered, beside the event loop, because that may take long."""
+        if len(body) > self.large_bytes:
+            return True
+        if self.rows_of is None or len(body) <= FEW_BYTES:
+            return False
+        return self.rows_of(body, len(revision.datatypes)) > MANY_ROWS
 
 
-JSON = Door("json", infer_door.read, infer_door.write, TEXT_BYTES)
-BINARY = Door("binary", infer_door.read, infer_door.write, RAW_BYTES)
-ROWS = Door("rows", score_door.read, score_door.write, TEXT_BYTES)
-ARROW = Door("arrow", arrow_door.read, arrow_door.write, RAW_BYTES)
+def _rows_of_tensors(body: bytes, n_features: int) -> int:
+    return body.count(b",") // max(1, n_features)
+
+
+def _rows_of_objects(body: bytes, n_features: int) -> int:  # noqa: ARG001 the doors' one signature
+    return body.count(b"{")
+
+
+JSON = Door("json", infer_door.read, infer_door.write, TEXT_BYTES, _rows_of_tensors)
+BINARY = Door("binary", infer_door.read, infer_door.write, RAW_BYTES, None)
+ROWS = Door("rows", score_door.read, score_door.write, TEXT_BYTES, _rows_of_objects)
+ARROW = Door("arrow", arrow_door.read, arrow_door.write, RAW_BYTES, None)
 
 
 def door_for(verb: str, headers: Mapping[bytes, bytes]) -> Door:

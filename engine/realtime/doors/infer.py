@@ -100,8 +100,7 @@ def _json_body(revision: Revision, request: InferRequest, result: Result) -> byt
         width = revision.n_outputs
         for row in result.bad:
             values[row * width : (row + 1) * width] = [None] * width
-    head, tail = _frame(revision, request, result)
-    return b'%b,"data":%b%b' % (head, _encode(values), tail)
+    return b'%b,"data":%b}]}' % (_frame(revision, request, result), _encode(values))
 
 
 def _answer_in_bytes(revision: Revision, request: InferRequest, result: Result) -> Answer:
@@ -109,14 +108,14 @@ def _answer_in_bytes(revision: Revision, request: InferRequest, result: Result) 
     if result.bad:
         scores = scores.copy()
         scores[list(result.bad)] = np.nan
-    head, tail = _frame(revision, request, result)
-    text = b'%b,"parameters":{"binary_data_size":%d}%b' % (head, scores.nbytes, tail)
+    frame = _frame(revision, request, result)
+    text = b'%b,"parameters":{"binary_data_size":%d}}]}' % (frame, scores.nbytes)
     headers: Headers = [OCTETS, (b"inference-header-content-length", b"%d" % len(text))]
     return Answer(200, headers, text + scores.tobytes())
 
 
-def _frame(revision: Revision, request: InferRequest, result: Result) -> tuple[bytes, bytes]:
-    """The JSON of a response around what its only output still lacks: its data or its size."""
+def _frame(revision: Revision, request: InferRequest, result: Result) -> bytes:
+    """The JSON of a response up to what its only output still lacks: its data or its size."""
     n_rows = len(result.scores)
     shape = b"[%d]" % n_rows if not revision.output.labels else b"[%d,%d]" % (n_rows, revision.n_outputs)
     middle = b""
@@ -124,7 +123,7 @@ def _frame(revision: Revision, request: InferRequest, result: Result) -> tuple[b
         middle = b'"id":%b,' % _encode(request.id)
     if result.bad:
         middle += b'"parameters":%b,' % _encode({"bad_rows": explain(result.bad)})
-    return b"%b%b%b%b" % (revision.infer_head, middle, revision.infer_output, shape), b"}]}"
+    return b"%b%b%b%b" % (revision.infer_head, middle, revision.infer_output, shape)
 
 
 _NOTHING = memoryview(b"")

@@ -11,9 +11,18 @@ from typing import Annotated
 import msgspec
 
 from engine.errors import BodyTooLarge, InvalidRequest
-from engine.prepare.preparer import Preparer
+from engine.prepare.preparer import FEW_ROWS, Preparer
 from engine.prepare.rows import Prepared
-from engine.realtime.doors.tensors import DATATYPES, MALFORMED, Values, as_array, from_bytes, from_json
+from engine.realtime.doors.tensors import (
+    DATATYPES,
+    FLOATS,
+    MALFORMED,
+    Values,
+    as_array,
+    as_floats,
+    from_bytes,
+    from_json,
+)
 
 Dimension = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Parameters = dict[str, str | int | float | bool]
@@ -106,9 +115,11 @@ def read_tensors(request: InferRequest, blobs: memoryview, native: Mapping[str, 
     Args:
         request: The decoded JSON.
         blobs: The bytes after it, the binary inputs' values in their order.
-        native: The datatype that each feature has anyway; JSON of it stays a list, which its rule reads.
+        native: The datatype that each feature has anyway; JSON of it stays a list, which its rule reads,
+            and so do a few numbers of a feature of floats.
     """
-    check_inputs([tensor.name for tensor in request.inputs], native)
+    if len(request.inputs) > 1:
+        check_inputs([tensor.name for tensor in request.inputs], native)
     tensors, at = [], 0
     for tensor in request.inputs:
         _check(tensor)
@@ -117,8 +128,11 @@ def read_tensors(request: InferRequest, blobs: memoryview, native: Mapping[str, 
         values: Values
         if size is None:
             values = from_json(tensor.data, tensor.datatype, count, tensor.name)
-            if native.get(tensor.name) != tensor.datatype and tensor.datatype != "BYTES":
-                values = as_array(values, tensor.datatype, tensor.name)
+            datatype = native.get(tensor.name)
+            if datatype != tensor.datatype and tensor.datatype != "BYTES":
+                few_floats = count <= FEW_ROWS and datatype in FLOATS and tensor.datatype in FLOATS
+                convert = as_floats if few_floats else as_array
+                values = convert(values, tensor.datatype, tensor.name)
         else:
             blob = _blob(tensor, size, blobs, at)
             values = from_bytes(blob, tensor.datatype, count, tensor.name)
@@ -206,7 +220,9 @@ def _of_matrix(tensor: Tensor, preparer: Preparer, n_features: int, max_rows: in
         raise InvalidRequest(
             f"input '{tensor.name}' is BYTES, but a matrix is numeric; send one tensor per feature"
         )
-    values = as_array(tensor.values, tensor.datatype, tensor.name)
+    values = tensor.values
+    if isinstance(values, list):
+        values = as_array(values, tensor.datatype, tensor.name)
     return preparer.matrix(values.reshape(tensor.shape))
 
 

@@ -6,6 +6,7 @@ row-major; BYTES are each preceded by their length as uint32.
 """
 
 import struct
+from array import array
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 """NumPy types by datatype. BF16 is not spoken."""
+FLOATS = frozenset({"FP32", "FP64"})
 
 FEATURE_DATATYPES = {
     "bool": "BOOL", "float32": "FP32", "float64": "FP64",
@@ -72,6 +74,16 @@ def as_array(values: Values, datatype: str, name: str) -> NDArray[Any]:
         return np.asarray(values, DATATYPES[datatype])
     except OverflowError:
         raise InvalidRequest(f"a value of input '{name}' is out of the range of {datatype}") from None
+
+
+def as_floats(values: list[Any], datatype: str, name: str) -> list[Any]:  # noqa: ARG001 as ``as_array``
+    """The same of FP32 or FP64 as a list, null as it is: faster where there are only a few."""
+    if datatype == "FP64":
+        return values
+    try:
+        return array("f", values).tolist()
+    except TypeError:
+        return [None if value is None else array("f", (value,))[0] for value in values]
 
 
 def _decode(raw: msgspec.Raw, datatype: str, name: str) -> list[Any]:

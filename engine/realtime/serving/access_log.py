@@ -14,15 +14,24 @@ class AccessLog:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+        self._second = -1
+        self._time = ""
 
     def write(self, method: str, path: str, answer: Answer, seconds: float) -> None:
         """One request was answered, some seconds after it came."""
         line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "time": self._now(),
             "method": method,
             "path": path,
             "status": answer.status,
             "seconds": round(seconds, 6),
             "bytes": len(answer.body),
         }
-        print(msgspec.json.encode(line).decode(), file=self._stream or sys.stderr)
+        (self._stream or sys.stderr).write(msgspec.json.encode(line).decode() + "\n")
+
+    def _now(self) -> str:
+        """The time in words, which are the same for a second."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._time = second, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        return self._time

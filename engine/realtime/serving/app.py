@@ -110,8 +110,8 @@ class ScoringApp:
         headers: Mapping[bytes, bytes],
         body: bytes,
         deliver: Callable[[Answer], None],
-        *,
-        unread_s: float = 0.0,
+        arrived_s: float,
+        unread_s: float,
     ) -> Passage:
         """Answer a scoring request without a task, for a server that takes part; see ``scoring``.
 
@@ -119,24 +119,24 @@ class ScoringApp:
             scoring: From ``scoring``, by path.
             headers: Names in lower case.
             body: Within the limit.
-            deliver: Takes the answer, complete, on the loop, perhaps before this returns.
+            deliver: Takes the answer, on the loop, perhaps before this returns, and calls ``ended``.
+            arrived_s: When it came, by ``time.perf_counter``.
             unread_s: How long it had lain in its socket when the loop read it.
         """
-
-        def ended(answer: Answer) -> None:
-            self.in_flight -= 1
-            self._complete(answer)
-            if self._access_log is not None:
-                path = f"/v{1 if verb == 'score' else 2}/models/{model.name}/{verb}"
-                self._access_log.write("POST", path, answer, time.perf_counter() - arrived_s)
-            deliver(answer)
-
         self.in_flight += 1
         model, verb = scoring
-        arrived_s = time.perf_counter() - unread_s
-        passage = Passage(model, arrived_s, ended, unread_s=unread_s)
-        self._pass(passage, verb, headers, body)
+        passage = Passage(model, arrived_s, deliver, unread_s=unread_s)
+        passage.begin(verb, headers, body, self.max_body_bytes, self._settings.max_rows)
         return passage
+
+    def ended(self, scoring: Scoring, answer: Answer, arrived_s: float) -> None:
+        """A request that was begun has its answer; adds the headers that are still missing."""
+        self.in_flight -= 1
+        self._complete(answer)
+        if self._access_log is not None:
+            model, verb = scoring
+            path = f"/v{1 if verb == 'score' else 2}/models/{model.name}/{verb}"
+            self._access_log.write("POST", path, answer, time.perf_counter() - arrived_s)
 
     def give_up(self, passage: Passage) -> None:
         """The client of a passage that was begun is gone."""
@@ -174,7 +174,7 @@ class ScoringApp:
         passage = Passage(model, arrived_s, future.set_result)
         self._held_bytes += len(body)  # it may have to wait for the thread that reads it
         try:
-            self._pass(passage, route.verb, headers, body)
+            passage.begin(route.verb, headers, body, self.max_body_bytes, self._settings.max_rows)
             if model.batcher.is_dear and not passage.done():
                 await _unless_gone(future, receive)
             return await future
@@ -199,10 +199,6 @@ class ScoringApp:
             yield
         finally:
             self._held_bytes -= size
-
-    def _pass(self, passage: Passage, verb: str, headers: Mapping[bytes, bytes], body: bytes) -> None:
-        settings = self._settings
-        passage.begin(verb, headers, body, max_body_bytes=settings.max_body_bytes, max_rows=settings.max_rows)
 
     def _complete(self, answer: Answer) -> None:
         answer.headers.append((b"content-length", b"%d" % len(answer.body)))

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from uvicorn.server import ServerState
 from engine.realtime.doors.answers import CLOSE, Answer
 from engine.realtime.serving.app import Scoring, ScoringApp
 from engine.realtime.serving.passage import Passage
-from engine.realtime.serving.unread import unread_s
+from engine.realtime.serving.unread import STEP_S, unread_s
 
 MAX_HEAD_BYTES = 64 << 10
 READ_TIMEOUT_S = 35.0
@@ -35,12 +36,16 @@ class _NoEvent:
 class _Short:
     """A request answered past ASGI; has what uvicorn looks at in a connection's current cycle."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "passage", "response_complete", "scoring")
+    __slots__ = (
+        "arrived_s", "body", "disconnected", "headers", "keep_alive", "passage", "response_complete",
+        "scoring",
+    )  # fmt: skip
     message_event = _NoEvent()
 
     def __init__(self, scoring: Scoring, headers: dict[bytes, bytes]) -> None:
         self.scoring = scoring
         self.headers = headers
+        self.arrived_s = 0.0
         self.body = b""
         self.keep_alive = True
         self.disconnected = False
@@ -68,8 +73,10 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         self._scoring_app = app
+        self._short_bytes = min(SHORT_BYTES, app.max_body_bytes)
         self._short: _Short | None = None
         self._socket: socket.socket | None = None
+        self._was_left_alone = True
 
     def is_reading(self, part: str) -> bool:
         """Whether a request's ``head``, or the ``body`` of a short one, is there in part."""
@@ -136,24 +143,36 @@ class Connection(HttpToolsProtocol):
         if short is None:
             super().on_message_complete()
             return
+        waited_s = self._unread_s(short.scoring)
+        short.arrived_s = time.perf_counter() - waited_s
         deliver = partial(self._answer, short)
-        waited_s = unread_s(self._socket) if self._socket is not None else 0.0
-        passage = self._scoring_app.begin(
-            short.scoring, short.headers, short.body, deliver, unread_s=waited_s
+        short.passage = self._scoring_app.begin(
+            short.scoring, short.headers, short.body, deliver, short.arrived_s, waited_s
         )
-        short.passage = passage
 
     def on_response_complete(self) -> None:
         """An answer is written: go on with a pipelined request, or be idle until the sweep."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self._was_left_alone = True
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         else:
             self._idle_since_s = self.loop.time()
+
+    def _unread_s(self, scoring: Scoring) -> float:
+        """How long the request lay in its socket; the kernel is asked only where it can be a while.
+
+        The loop looks at a socket in each of its turns, but not before it is accepted or while it is paused.
+        """
+        was_left_alone, self._was_left_alone = self._was_left_alone, False
+        if self._socket is None or not (was_left_alone or scoring[0].batcher.unread_s() >= STEP_S):
+            return 0.0
+        return unread_s(self._socket)
 
     def _reading_short(self) -> "_Short | None":
         """The short request whose body comes in now."""
@@ -168,7 +187,6 @@ class Connection(HttpToolsProtocol):
             scoring is None
             or parser.get_method() != b"POST"
             or not parser.should_keep_alive()
-            or parser.get_http_version() != "1.1"
             or self.expect_100_continue
             or self.flow.write_paused
             or (self.cycle is not None and not self.cycle.response_complete)
@@ -178,7 +196,11 @@ class Connection(HttpToolsProtocol):
         length = headers.get(b"content-length")
         if length is None or b"upgrade" in headers or b"transfer-encoding" in headers:
             return None
-        if int(length) > min(SHORT_BYTES, self._scoring_app.max_body_bytes):
+        # Without one of these, only HTTP/1.1 keeps its connection; the parser writes its version each time.
+        says = b"connection" in headers or b"proxy-connection" in headers
+        if says and parser.get_http_version() != "1.1":
+            return None
+        if int(length) > self._short_bytes:
             return None
         return _Short(scoring, headers)
 
@@ -194,15 +216,15 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, short: "_Short", answer: Answer) -> None:
         """Write a whole answer at once. Its headers are ours and need no check."""
+        self._scoring_app.ended(short.scoring, answer, short.arrived_s)
         if short.disconnected or self.transport.is_closing():
             return
-        lines = [b"%b: %b\r\n" % header for header in answer.headers]
-        keep_alive = short.keep_alive and CLOSE not in answer.headers
-        if short.keep_alive is False and CLOSE not in answer.headers:
-            lines.append(b"connection: close\r\n")
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[answer.status], b"".join(lines), answer.body))
+        if not short.keep_alive and CLOSE not in answer.headers:
+            answer.headers.append(CLOSE)
+        head = b"\r\n".join(map(b": ".join, answer.headers))
+        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[answer.status], head, answer.body))
         short.response_complete = True
-        if not keep_alive:
+        if CLOSE in answer.headers:
             self.transport.close()
         self.on_response_complete()
 

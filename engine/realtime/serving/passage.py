@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
 
+import msgspec
+
 from engine.errors import Failed, TandemError
 from engine.realtime.batching.batcher import Result, Waiting
 from engine.realtime.doors.answers import Answer, error_answer
@@ -64,7 +66,7 @@ class Passage:
         model.counters.request_begun()
 
     def begin(
-        self, verb: str, headers: Mapping[bytes, bytes], body: bytes, *, max_body_bytes: int, max_rows: int
+        self, verb: str, headers: Mapping[bytes, bytes], body: bytes, max_body_bytes: int, max_rows: int
     ) -> None:
         """Read the request and put its rows into the batcher.
 
@@ -76,22 +78,22 @@ class Passage:
             max_rows: More are refused.
         """
         try:
-            self._door = door_for(verb, headers)
-            # Compressed, it is as large as what becomes of it, and may say how long it has.
-            compressed = b"content-encoding" in headers
-            self._is_large = compressed or len(body) > self._door.large_bytes
+            door = self._door = door_for(verb, headers)
             self._accept = headers.get(b"accept-encoding")
             timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
-            if not compressed and b'"timeout"' not in body:
-                left_s = self._arrived_s + timeout_s - time.perf_counter()
-                if self._model.batcher.refuses(left_s, self._unread_s):
-                    self._end(self._model.refusal())
-                    return
-            read = partial(self._read, headers, body, timeout_s, (max_body_bytes, max_rows))
-            if self._is_large:
-                self._do_aside(read, self._ask)
+            deadline_s = self._arrived_s + timeout_s
+            call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
+            # Compressed, it is as large as what becomes of it, and may say how long it has.
+            if encoding := headers.get(b"content-encoding"):
+                self._is_large = True
+                self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
+            elif b'"timeout"' not in body and self._model.batcher.refuses(deadline_s, self._unread_s):
+                self._end(self._model.refusal())
+            elif door.is_large(self._revision, body):
+                self._is_large = True
+                self._do_aside(partial(door.read, self._revision, call), self._ask)
             else:
-                self._ask(read())
+                self._ask(door.read(self._revision, call))
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
 
@@ -148,14 +150,9 @@ class Passage:
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
 
-    def _read(
-        self, headers: Mapping[bytes, bytes], body: bytes, timeout_s: float, limits: tuple[int, int]
-    ) -> Asked:
-        max_body_bytes, max_rows = limits
-        if b"content-encoding" in headers:
-            body = inflate(body, headers[b"content-encoding"], max_body_bytes)
-        call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
-        return self._door.read(self._revision, call)
+    def _inflated(self, call: Call, encoding: bytes, max_body_bytes: int) -> Asked:
+        body = inflate(call.body, encoding, max_body_bytes)
+        return self._door.read(self._revision, msgspec.structs.replace(call, body=body))
 
     def _ask(self, asked: Asked) -> None:
         self._asked = asked

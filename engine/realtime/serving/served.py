@@ -176,11 +176,8 @@ class ServedModel:
         arrived_s, decoded_s, scored_s = times_s
         now_s = time.perf_counter()
         total_s = now_s - arrived_s
-        counters = self.counters
-        counters.request_scored(len(result.scores), len(result.bad), total_s > budget_s)
-        counters.request_took(
-            total_s, decoded_s - arrived_s, result.queue_s, result.score_s, now_s - scored_s
-        )
+        times = (total_s, decoded_s - arrived_s, result.queue_s, result.score_s, now_s - scored_s)
+        self.counters.request_scored(len(result.scores), len(result.bad), total_s > budget_s, times)
         return total_s
 
 

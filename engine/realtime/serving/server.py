@@ -22,6 +22,9 @@ IDLE_GRACE_S = 2.0
 """How long a draining server waits for an idle connection to ask once more and be told to close."""
 SWEEP_S = 1.0
 POLL_S = 0.02
+YOUNG_OBJECTS = 10_000
+"""So many new objects before the garbage collector looks for circles among them. Python's 700 are those of
+the requests of one turn of the loop: most still live, and are walked for nothing."""
 SWITCH_S = 0.0005
 """A thread that comes back from a kernel waits no longer than this for the interpreter."""
 
@@ -78,6 +81,7 @@ class Server:
         # What is loaded by now stays: a full collection need not walk it again, which takes 100 ms.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         loop = asyncio.get_running_loop()
         # A duplicate, so that the queue behind the listener outlives the end of accepting.
         self._server = await loop.create_server(self._connection, sock=self._listener.dup(), backlog=BACKLOG)

@@ -8,6 +8,8 @@ knows better: ``TCP_INFO`` tells when a socket last received something.
 import socket
 import sys
 
+STEP_S = 0.004
+"""A step of the kernel's clock: less than this it cannot tell."""
 INFO_BYTES = 56
 _LAST_RECEIVED = slice(52, 56)
 """Where ``tcpi_last_data_recv`` is in ``struct tcp_info``: milliseconds, in steps of the kernel's clock."""

@@ -179,28 +179,37 @@ def test_bodies_that_trickle_keep_nobody_else_waiting(roomy: Engine, neighbour: 
 
 
 BAD_ROWS = json.dumps({"rows": [{"f0": "x"}] * 60_000}).encode()
+TINY_ROWS = json.dumps({"rows": [{}] * 300}).encode()
+TINY_TENSOR = infer(tensor("[300,4]", str([1] * 1200)))
+BAD, GOOD = (400, b'"error":"row 0: '), (200, b'"data":[10.0,10.0,')
 
 
 @pytest.mark.parametrize(
-    ("body", "headers"),
-    [(BAD_ROWS, {}), (gzip.compress(BAD_ROWS, 1), {"Content-Encoding": "gzip"})],
-    ids=["plain", "compressed"],
+    ("path", "body", "headers", "expected"),
+    [
+        (SCORE, BAD_ROWS, {}, BAD),
+        (SCORE, gzip.compress(BAD_ROWS, 1), {"Content-Encoding": "gzip"}, BAD),
+        (SCORE, TINY_ROWS, {}, BAD),
+        (INFER, TINY_TENSOR, {}, GOOD),
+    ],
+    ids=["long", "compressed", "of tiny rows", "of tiny rows in a tensor"],
 )
 def test_a_large_body_is_read_beside_the_loop_which_answers_others(
-    roomy: Engine, body: bytes, headers: Mapping[str, str]
+    roomy: Engine, path: str, body: bytes, headers: Mapping[str, str], expected: tuple[int, bytes]
 ) -> None:
     aside, go_on = roomy.app.model("numeric").aside, threading.Event()
     aside.submit(go_on.wait)
     with ThreadPoolExecutor() as threads:
         try:
-            large = threads.submit(roomy.ask, "POST", SCORE, body, headers)
+            large = threads.submit(roomy.ask, "POST", path, body, headers)
             wait_until(lambda: aside._work_queue.qsize() > 0)
             assert roomy.ask("POST", SCORE, ROW).json["scores"] == [30.0]
             assert not large.done()
         finally:
             go_on.set()
         reply = large.result()
-    assert (reply.status, "row 0: " in reply.json["error"]) == (400, True)
+    status, words = expected
+    assert (reply.status, words in reply.body) == (status, True)
 
 
 def test_who_leaves_while_a_large_body_waits_is_forgotten(roomy: Engine) -> None:

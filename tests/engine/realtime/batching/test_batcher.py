@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -203,5 +204,23 @@ def test_a_waiter_that_fails_does_not_stop_the_batcher() -> None:
         bench.batcher.submit(bench.model, block(1), time.perf_counter(), 60.0, Clumsy())
         assert (await bench.score(block(2))).scores.tolist() == [[4.0]]
         assert (await bench.score(block(3))).scores.tolist() == [[6.0]]
+
+    run(scenario)
+
+
+def test_what_is_read_now_came_after_the_last_run_but_one() -> None:
+    now_s = 0.0
+    batcher = Batcher(Admission(60.0, 64), Tally(), clock=lambda: now_s)
+
+    async def scenario() -> None:
+        nonlocal now_s
+        for _ in range(2):
+            assert batcher.unread_s() == math.inf
+            now_s += 1.0
+            future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            batcher.submit(Sums(), block(1.0), now_s, 60.0, future)
+            await future
+        now_s += 0.25
+        assert batcher.unread_s() == 1.25
 
     run(scenario)

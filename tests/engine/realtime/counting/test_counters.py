@@ -22,6 +22,8 @@ ROWS = offset("tandem_rows_total")
 IN_FLIGHT = offset("tandem_in_flight")
 LAST = offset("tandem_last_scored_timestamp_seconds")
 
+NO_TIMES = (0.0,) * 5
+
 
 def values(text: bytes) -> dict[str, float]:
     lines = [line for line in text.decode().splitlines() if not line.startswith("#")]
@@ -36,8 +38,7 @@ def test_latency_buckets_begin_at_50_microseconds_and_are_fine() -> None:
 def test_what_is_counted_is_what_is_rendered() -> None:
     counters = ModelCounters()
     counters.request_begun()
-    counters.request_scored(3, 1, True)
-    counters.request_took(0.004, 0.00004, 0.001, 0.002, 60.0)
+    counters.request_scored(3, 1, True, (0.004, 0.00004, 0.001, 0.002, 60.0))
     counters.batch_scored(3, 0.002)
     counters.request_shed("overloaded")
     counters.request_ended("json", 200, 0.004)
@@ -74,7 +75,7 @@ def test_times_kept_and_counted_together_are_each_in_their_bucket() -> None:
         tuple(draw.choice((*SECONDS, 1e-7, 0.012, 99.0)) for _ in range(5)) for _ in range(3 * MOST_KEPT)
     ]
     for took in times:
-        counters.request_took(*took)
+        counters.request_scored(1, 0, False, took)
     counters.settle()
     counters.settle()
     found = values(render({"m": counters.cells.tolist()}, {}))
@@ -97,7 +98,8 @@ def test_every_family_is_rendered_with_its_help_and_type() -> None:
 
 def replica(directory: Path, pipe: Connection) -> None:
     node = NodeCounters(["a", "b"], directory)
-    node.by_model["b"].request_scored(5, 0, False)
+    node.by_model["b"].batch_scored(5, 0.001)
+    node.by_model["b"].request_scored(5, 0, False, NO_TIMES)
     node.by_model["b"].request_begun()
     pipe.send("counted")
     pipe.recv()
@@ -121,7 +123,7 @@ def other(tmp_path: Path) -> Iterator[multiprocessing.Process]:
 
 def test_a_node_counts_what_its_replicas_count(tmp_path: Path, other: multiprocessing.Process) -> None:
     node = NodeCounters(["b", "a"], tmp_path)
-    node.by_model["a"].request_scored(2, 0, False)
+    node.by_model["a"].request_scored(2, 0, False, NO_TIMES)
     totals = node.totals()
     assert (totals["a"][ROWS], totals["b"][ROWS]) == (2, 5)
     assert totals["b"][IN_FLIGHT] == 1
@@ -148,7 +150,7 @@ def test_a_killed_replica_is_in_the_totals_but_has_nothing_in_flight(
     totals = node.totals()
     assert (totals["b"][ROWS], totals["b"][IN_FLIGHT]) == (5, 0)
     successor = NodeCounters(["a", "b"], tmp_path)
-    successor.by_model["b"].request_scored(1, 0, False)
+    successor.by_model["b"].request_scored(1, 0, False, NO_TIMES)
     assert node.totals()["b"][ROWS] == 6
     successor.close()
     node.close()

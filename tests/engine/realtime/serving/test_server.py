@@ -195,3 +195,14 @@ def test_bodies_that_are_read_at_the_same_time_have_a_bound(scorers: Mapping[str
                 pass
             assert exchange(engine, head, 1)[0][0] == 429
             assert engine.ask("POST", "/v1/models/numeric/score", BODY.encode()).status == 200
+
+
+@pytest.mark.parametrize("header", ["", "Connection: keep-alive\r\n", "Proxy-Connection: keep-alive\r\n"])
+def test_a_connection_of_http_1_0_ends_with_its_answer_whatever_it_asks(engine: Engine, header: str) -> None:
+    head = f"POST /v1/models/numeric/score HTTP/1.0\r\n{header}Content-Length: {len(BODY)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as client:
+        client.sendall((head + BODY).encode())
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer
+    assert b"30.0" in answer

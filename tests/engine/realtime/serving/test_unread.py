@@ -81,8 +81,8 @@ def read(connection: http.client.HTTPConnection) -> Reply:
     )
 
 
-def reply_after(engine: Engine, seconds: float, headers: Mapping[str, str]) -> Reply:
-    """What a request is answered that the loop reads only after some time."""
+def reply_after(engine: Engine, seconds: float, headers: Mapping[str, str], n_before: int = 0) -> Reply:
+    """What a request is answered that the loop reads only after some time, and after others at once."""
     held, release = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -92,6 +92,9 @@ def reply_after(engine: Engine, seconds: float, headers: Mapping[str, str]) -> R
     with closing(connect(engine)) as connection:
         connection.request("GET", "/v2/health/live")
         connection.getresponse().read()
+        for _ in range(n_before):
+            connection.request("POST", PATH, BODY)
+            assert read(connection).status == 200
         holding = asyncio.run_coroutine_threadsafe(hold(), engine.loop)
         held.wait(10)
         connection.request("POST", PATH, BODY, dict(headers))
@@ -102,8 +105,11 @@ def reply_after(engine: Engine, seconds: float, headers: Mapping[str, str]) -> R
 
 
 @linux_only
-def test_a_request_read_after_its_deadline_is_refused_and_not_answered_late(prompt: Engine) -> None:
-    reply = reply_after(prompt, 1.5 * SLO_S, {})
+@pytest.mark.parametrize("n_before", [0, 5])
+def test_a_request_read_after_its_deadline_is_refused_and_not_answered_late(
+    prompt: Engine, n_before: int
+) -> None:
+    reply = reply_after(prompt, 1.5 * SLO_S, {}, n_before)
     assert reply.status == 429
     assert "not in time" in reply.json["error"]
     assert reply.headers["retry-after"] == "1"
