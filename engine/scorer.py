@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from engine.after import NOTHING, fits, made_of_scores
 from engine.bundle import Bundle, Manifest, read_bundle
 from engine.config import Device
-from engine.errors import BadRow, InvalidBundle, InvalidTable
+from engine.errors import BadRow, InvalidBundle, InvalidConfig, InvalidTable
 from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
 from kernels.scores.links import apply_link
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from kernels.forests.counting import Counting
 
 BACKENDS = {
     "forest": "engine.backends.forest",
@@ -68,13 +70,15 @@ class Scorer:
         revision: The bundle's digest.
         label: ``name@revision``, shortened.
         preparer: Turns data into the blocks and columns that the other methods take.
+        bin_counts: What counts in which bins features fall; None unless asked for.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, bin_counts: "Counting | None" = None) -> None:
         self.manifest: Manifest = bundle.manifest
         self.revision: str = bundle.revision
         self.label: str = bundle.label
         self.preparer = Preparer(bundle.manifest.schema)
+        self.bin_counts = bin_counts
         self._backend = backend
         self._dtype = np.dtype(self.schema.output.type)
         self._link = bundle.manifest.link
@@ -84,20 +88,31 @@ class Scorer:
         _check_outputs(bundle, backend)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: Device = "cpu") -> Self:
+    def load(cls, path: str | os.PathLike[str], *, device: Device = "cpu", count_bins: bool = False) -> Self:
         """Read a bundle, verify it and choose its backend.
 
         Args:
             path: The bundle's directory.
             device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster;
                 ``cuda`` uses it for all.
+            count_bins: Count the bins of every 16th row while it is scored, see ``bin_counts``.
 
         Raises:
             InvalidBundle: It is not intact.
+            InvalidConfig: Bins are to be counted where none are made: only forests on the CPU make them.
             Failed: ``cuda`` was asked for where there is no GPU.
         """
         bundle = read_bundle(path)
-        return cls(bundle, import_module(BACKENDS[bundle.manifest.kind]).load(bundle, device))
+        kind = bundle.manifest.kind
+        backend = import_module(BACKENDS[kind])
+        if not count_bins:
+            return cls(bundle, backend.load(bundle, device))
+        if kind != "forest" or device != "cpu":
+            raise InvalidConfig(
+                f"expected a forest on device cpu to count bins of, got bundle {bundle.label} of kind {kind}"
+                f" on device {device}; load it without count_bins"
+            )
+        return cls(bundle, *backend.load_counting(bundle))
 
     @property
     def schema(self) -> Schema:
@@ -167,6 +182,8 @@ class Scorer:
             for block, array in ((X, column), (_read_only(X), _read_only(column))):
                 self.score_rows(block)
                 self.score_columns(Columns((array,) * X.shape[1], n_rows, {}))
+        if self.bin_counts is not None:
+            self.bin_counts.forget()
 
     def _answered(self, margins: NDArray[Any]) -> NDArray[Any]:
         scores = margins if self._in_place else np.empty(margins.shape, self._dtype)

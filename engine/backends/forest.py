@@ -8,8 +8,11 @@ from engine.backends.cache_folder import cache_folder
 from engine.backends.device import on_device
 from engine.bundle import Bundle
 from engine.config import Device
-from engine.errors import InvalidBundle
+from engine.errors import InvalidBundle, InvalidConfig
+from kernels.forests.binning import Unsuited
 from kernels.forests.choice import Choice, choose
+from kernels.forests.counting import Counting
+from kernels.forests.ending import sum_dtype
 from kernels.forests.forest import Forest
 from kernels.forests.kept_choice import kept_choice
 from kernels.forests.soundness import fault
@@ -19,20 +22,12 @@ FILE = "forest.npz"
 
 
 class ForestBackend:
-    """A forest and the kernel chosen for it on a device."""
+    """A forest and the kernel that scores it."""
 
-    def __init__(self, forest: Forest, kernel: Choice, dtype: np.dtype, device: Device = "cpu") -> None:
+    def __init__(self, forest: Forest, kernel: Kernel) -> None:
         self.n_outputs = forest.n_outputs
-        self.margin_dtype = np.dtype(np.float32 if forest.single else np.float64)
-        self._kernel = on_device(
-            kernel,
-            lambda: _twin(forest, dtype),
-            device,
-            n_features=forest.n_features,
-            n_outputs=forest.n_outputs,
-            dtype=dtype,
-            margin_dtype=self.margin_dtype,
-        )
+        self.margin_dtype = sum_dtype(forest)
+        self._kernel = kernel
         self.score_rows = self._kernel.score_rows
         self.score_columns = self._kernel.score_columns
 
@@ -44,6 +39,38 @@ class ForestBackend:
 
 def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
     """The backend of a bundle of kind ``forest``; raises ``InvalidBundle``, ``Failed`` without the device."""
+    forest, kernels = _chosen(bundle)
+    dtype = bundle.manifest.schema.dtype
+    kernel = on_device(
+        kernels,
+        lambda: _twin(forest, dtype),
+        device,
+        n_features=forest.n_features,
+        n_outputs=forest.n_outputs,
+        dtype=dtype,
+        margin_dtype=sum_dtype(forest),
+    )
+    return ForestBackend(forest, kernel)
+
+
+def load_counting(bundle: Bundle) -> tuple[ForestBackend, Counting]:
+    """The backend on the CPU, and what counts the bins of the rows it scores.
+
+    Raises ``InvalidBundle``, and ``InvalidConfig`` for a forest too large for the kernels that make bins.
+    """
+    forest, kernels = _chosen(bundle)
+    try:
+        counting = Counting(kernels, forest, bundle.manifest.schema.dtype)
+    except Unsuited as error:
+        raise InvalidConfig(
+            f"the forest of bundle {bundle.label} is scored by {kernels.name}, which makes no bins to count;"
+            " load it without count_bins"
+        ) from error
+    return ForestBackend(forest, counting), counting
+
+
+def _chosen(bundle: Bundle) -> tuple[Forest, Choice]:
+    """The bundle's forest and the kernels chosen for it."""
     arrays = bundle.arrays(FILE)
     try:
         forest = Forest.of_arrays(arrays)
@@ -60,9 +87,9 @@ def load(bundle: Bundle, device: Device = "cpu") -> ForestBackend:
     dtype = bundle.manifest.schema.dtype
     folder = cache_folder()
     if folder is None:
-        return ForestBackend(forest, choose(forest, dtype), dtype, device)
+        return forest, choose(forest, dtype)
     file_digest = hashlib.sha256(bundle.files[FILE]).hexdigest()
-    return ForestBackend(forest, kept_choice(forest, dtype, file_digest, folder / "tables"), dtype, device)
+    return forest, kept_choice(forest, dtype, file_digest, folder / "tables")
 
 
 def _twin(forest: Forest, dtype: np.dtype) -> Kernel:

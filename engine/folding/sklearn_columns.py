@@ -16,6 +16,12 @@ from engine.folding.steps import Scale, Step
 
 Columns = list[Column]
 WAY_OUT = "apply it before Tandem, or convert the pipeline with skl2onnx and pack the graph"
+HASH = (
+    "give the model abs(sklearn.utils.murmurhash3_32(text, seed=0)) % n of each column of strings, and"
+    " declare it in a features file as `hash: {buckets: n}`"
+)
+WAYS_OUT = {"FeatureHasher": HASH}
+"""Where there is a better one than ``WAY_OUT``."""
 
 
 def columns_of(transformer: Any, inputs: Sequence[Column]) -> Columns:
@@ -34,8 +40,14 @@ def columns_of(transformer: Any, inputs: Sequence[Column]) -> Columns:
         return [_encoded(column, kind) for column, width in widths for _ in range(width)]
     if steps := CHAINS.get(kind):
         return [_chained(column, steps(transformer, index), kind) for index, column in enumerate(inputs)]
-    raise UnsupportedModel(
-        f"{kind} cannot be folded: its columns are not each made of one feature; {WAY_OUT}"
+    raise not_of_one_feature(kind)
+
+
+def not_of_one_feature(kind: str) -> UnsupportedModel:
+    """The refusal of a transformer that mixes features, or takes no table."""
+    way_out = WAYS_OUT.get(kind, WAY_OUT)
+    return UnsupportedModel(
+        f"{kind} cannot be folded: its columns are not each made of one feature; {way_out}"
     )
 
 
@@ -203,6 +215,13 @@ def _max_abs(scaler: Any, index: int) -> list[Step]:
     return [Step(standardise=Scale(0.0, float(scaler.scale_[index])))]
 
 
+def _power(transformer: Any, index: int) -> list[Step] | None:
+    if transformer.method != "yeo-johnson" or not np.isfinite(transformer.lambdas_[index]):
+        return None
+    scaled = _standard(transformer._scaler, index) if transformer.standardize else []
+    return [Step(yeo_johnson=float(transformer.lambdas_[index])), *scaled]
+
+
 def _opaque(transformer: Any, index: int) -> None:
     del transformer, index
 
@@ -228,7 +247,7 @@ CHAINS: Mapping[str, Callable[[Any, int], list[Step] | None]] = {
     "MinMaxScaler": _min_max,
     "MaxAbsScaler": _max_abs,
     "FunctionTransformer": _function,
-    "PowerTransformer": _opaque,
+    "PowerTransformer": _power,
     "QuantileTransformer": _opaque,
 }
 """Transformers of one column each: their steps, or None where there are none that say it."""

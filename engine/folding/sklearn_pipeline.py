@@ -67,7 +67,10 @@ def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: f
             )
         _check_apart(pipeline, features)
     except ValueError as error:
-        raise UnsupportedModel(f"the transformers refuse ordinary values: {error}") from error
+        raise UnsupportedModel(
+            f"the transformers refuse ordinary values: {error}; clip the features first, or apply what"
+            " refuses them before Tandem"
+        ) from error
     return pipeline
 
 

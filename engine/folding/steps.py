@@ -25,6 +25,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         impute: Stands for a missing value.
         clip: Lower and upper bound.
         log1p: ``log(1 + x)``; write ``log1p: true``.
+        yeo_johnson: Yeo and Johnson's power transform with this exponent (2000; PowerTransformer's).
         multiply, add: A constant.
         standardise: Mean and standard deviation.
         bucketise: Ascending edges; a value becomes how many of them it has reached.
@@ -33,6 +34,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     impute: float | UnsetType = UNSET
     clip: tuple[float, float] | UnsetType = UNSET
     log1p: bool | UnsetType = UNSET
+    yeo_johnson: float | UnsetType = UNSET
     multiply: float | UnsetType = UNSET
     add: float | UnsetType = UNSET
     standardise: Scale | UnsetType = UNSET
@@ -54,6 +56,8 @@ def chained(x: Numbers, steps: Sequence[Step]) -> Numbers:
             x = np.clip(x, *step.clip)
         elif step.log1p is not UNSET:
             x = np.log1p(x)
+        elif step.yeo_johnson is not UNSET:
+            x = yeo_johnson(x, step.yeo_johnson)
         elif step.multiply is not UNSET:
             x = x * step.multiply
         elif step.add is not UNSET:
@@ -63,3 +67,15 @@ def chained(x: Numbers, steps: Sequence[Step]) -> Numbers:
         elif step.bucketise is not UNSET:
             x = np.where(np.isnan(x), x, np.searchsorted(step.bucketise, x, side="right"))
     return x
+
+
+def yeo_johnson(x: Numbers, power: float) -> Numbers:
+    """``((1 + x)**power - 1) / power`` of numbers [n], the negative ones mirrored with ``2 - power``.
+
+    I.-K. Yeo and R. A. Johnson, *A new family of power transformations*, Biometrika 87, 2000.
+    """
+    exponent = np.where(x < 0, 2.0 - power, power)
+    logarithm = np.log1p(np.abs(x))
+    with np.errstate(all="ignore"):
+        size = np.where(exponent == 0, logarithm, np.expm1(exponent * logarithm) / exponent)
+    return np.copysign(size, x)

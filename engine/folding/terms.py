@@ -3,7 +3,7 @@
 What is made of a category is one number per category, so it becomes a table: the weights times the
 transformed numbers, called from the real transform. Bins of a number become a table over the edges at
 which the real transform changes, found by bisection. A chain over a number becomes the kernel's own
-transform, imputed, clipped, logged, shifted and scaled; whether it does the same as the real one is
+transform, imputed, clipped, scaled, bent and scaled; whether it does the same as the real one is
 checked on a grid of numbers before it is believed.
 """
 
@@ -20,7 +20,7 @@ from engine.folding.forest import category_table
 from engine.folding.ordered_floats import grid
 from engine.folding.search import REACHES
 from engine.folding.splits import Pipeline, evaluated, evaluated_or_missing, raw_type
-from engine.folding.steps import Step
+from engine.folding.steps import Step, yeo_johnson
 from engine.schema import Feature
 from kernels.linear.tables import Table
 from kernels.linear.terms import Terms
@@ -67,8 +67,8 @@ def transform_of(feature: Feature, column: Column) -> Transform:
     if column.opaque:
         raise UnsupportedModel(
             f"{column.opaque} of feature '{feature.name}' has no columnar kernel for a linear model (impute,"
-            " clip, log1p, scale, bins and categories have); convert the pipeline with skl2onnx, or apply the"
-            " step before Tandem"
+            " clip, log1p, Yeo and Johnson's power, scale, bins and categories have); convert the pipeline"
+            " with skl2onnx, or apply the step before Tandem"
         )
     chain = _Chain(feature.name)
     for step in column.steps:
@@ -77,15 +77,19 @@ def transform_of(feature: Feature, column: Column) -> Transform:
 
 
 class _Chain:
-    """The steps so far as ``(f(clip(impute(x))) - shift) / scale``, f the identity or log1p."""
+    """The steps so far as ``(f(clip(impute(x))) - shift) / scale``, f a curve of a scaled x, or none."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._impute, self._low, self._high = np.nan, -np.inf, np.inf
-        self._log1p, self._shift, self._scale = False, 0.0, 1.0
+        self._log1p, self._power, self._curve_shift, self._curve_scale = False, np.nan, 0.0, 1.0
+        self._shift, self._scale = 0.0, 1.0
 
     def transform(self) -> Transform:
-        return Transform(self._impute, self._low, self._high, self._log1p, self._shift, self._scale)
+        return Transform(
+            self._impute, self._low, self._high, self._log1p, self._shift, self._scale,
+            self._curve_shift, self._curve_scale, self._power,
+        )  # fmt: skip
 
     def then(self, step: Step) -> None:
         """One more step after those so far."""
@@ -94,7 +98,9 @@ class _Chain:
         elif step.clip is not UNSET:
             self._then_clip(*step.clip)
         elif step.log1p is not UNSET:
-            self._then_log1p()
+            self._then_curve(log1p=True)
+        elif step.yeo_johnson is not UNSET:
+            self._then_curve(power=step.yeo_johnson)
         elif step.multiply is not UNSET:
             self._then_scale(1.0 / step.multiply if step.multiply else np.inf)
         elif step.add is not UNSET:
@@ -112,36 +118,46 @@ class _Chain:
         self._impute = raw
 
     def _then_clip(self, low: float, high: float) -> None:
-        if self._log1p and self._low < -1.0:
+        if self._log1p and min(map(self._logged, (self._low, self._high))) < -1.0:
             raise self._refusal("clips after log1p, which makes numbers below -1 missing")
         ends = sorted((self._raw(low), self._raw(high)))
         self._low, self._high = (float(min(max(end, ends[0]), ends[1])) for end in (self._low, self._high))
         if not np.isnan(self._impute):
             self._impute = float(min(max(self._impute, ends[0]), ends[1]))
 
-    def _then_log1p(self) -> None:
-        if self._log1p or self._shift != 0.0 or self._scale != 1.0:
-            raise self._refusal("takes log1p of a scaled value")
-        self._log1p = True
+    def _then_curve(self, *, log1p: bool = False, power: float = np.nan) -> None:
+        if self._log1p or not np.isnan(self._power):
+            raise self._refusal("takes log1p or a power transform twice")
+        self._log1p, self._power = log1p, power
+        self._curve_shift, self._curve_scale = self._shift, self._scale
+        self._shift, self._scale = 0.0, 1.0
 
     def _then_scale(self, scale: float) -> None:
         if not np.isfinite(scale) or scale == 0.0:
             raise self._refusal("multiplies by 0 or divides by infinity")
         self._scale *= scale
 
+    def _logged(self, raw: float) -> float:
+        """What log1p is taken of where the clipped value is ``raw``."""
+        return (raw - self._curve_shift) / self._curve_scale
+
     def _raw(self, value: float) -> float:
         """The raw value that the steps so far make ``value`` of."""
+        if not np.isnan(self._power):
+            raise self._refusal("imputes or clips after a power transform")
         with np.errstate(all="ignore"):
             inner = np.float64(value) * self._scale + self._shift
-            raw = float(np.expm1(inner)) if self._log1p else float(inner)
+            logged = np.expm1(inner) * self._curve_scale + self._curve_shift
+            raw = float(logged if self._log1p else inner)
         if np.isnan(raw):
             raise self._refusal("imputes or clips to no number")
         return raw
 
     def _refusal(self, what: str) -> UnsupportedModel:
         return UnsupportedModel(
-            f"the chain of feature '{self._name}' {what}; the columnar kernel imputes, clips, takes log1p and"
-            " scales, in this order; reorder the steps, or convert the pipeline with skl2onnx"
+            f"the chain of feature '{self._name}' {what}; the columnar kernel imputes, clips, scales, takes"
+            " log1p or a power transform and scales, in this order; reorder the steps, or convert the"
+            " pipeline with skl2onnx"
         )
 
 
@@ -151,7 +167,11 @@ def transformed(x: Floats, transform: Transform) -> Floats:
     x = np.where(x < transform.low, transform.low, x)
     x = np.where(x > transform.high, transform.high, x)
     with np.errstate(all="ignore"):
-        x = np.log1p(x) if transform.log1p else x
+        bent = (x - transform.curve_shift) / transform.curve_scale
+        if transform.log1p:
+            x = np.log1p(bent)
+        elif not np.isnan(transform.power):
+            x = yeo_johnson(bent, transform.power)
         return (x - transform.shift) / transform.scale
 
 
@@ -184,10 +204,35 @@ def _first_apart(points: NDArray[np.floating], real: Floats, transform: Transfor
     raw = points.astype(np.float64)
     own = transformed(raw, transform)
     largest = (np.abs(np.nan_to_num(raw)) + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
-    room = largest * (CLOSE if points.dtype == np.float64 else SINGLE_CLOSE)
+    close = CLOSE if points.dtype == np.float64 else SINGLE_CLOSE
+    curve = close * _roughness(raw, transform)
     with np.errstate(invalid="ignore"):  # inf - inf
-        same = (np.abs(own - real) <= room) | (np.isnan(own) & np.isnan(real)) | np.isinf(own)
+        same = np.abs(own - real) <= largest * close + curve / abs(transform.scale)
+    same |= (
+        (np.isnan(own) & np.isnan(real)) | np.isinf(own) | np.isinf(real) | (transform.log1p & (curve >= 1.0))
+    )
     return None if same.all() else float(raw[np.argmin(same)])
+
+
+def _roughness(raw: Floats, transform: Transform) -> Floats:
+    """How far the curve of numbers [n] is off, by the relative rounding of what goes into it.
+
+    That is without end where log1p ends: there even whether it is a number is left to rounding.
+    """
+    x = np.clip(np.where(np.isnan(raw), transform.impute, raw), transform.low, transform.high)
+    with np.errstate(all="ignore"):
+        bent = (x - transform.curve_shift) / transform.curve_scale
+        size = (np.abs(x) + abs(transform.curve_shift)) / abs(transform.curve_scale)
+        if transform.log1p:
+            exact = (transform.curve_shift, transform.curve_scale) == (0.0, 1.0)
+            rough = np.zeros(len(x)) if exact else size / np.abs(1.0 + bent)
+        elif not np.isnan(transform.power):
+            power = np.where(bent < 0, 2.0 - transform.power, transform.power)
+            beyond = 1.0 + np.abs(bent)
+            rough = beyond**power * (np.log(beyond) + size / beyond)
+        else:
+            rough = np.zeros(len(x))
+    return np.where(np.isnan(rough), 0.0, rough)
 
 
 def _category_tables(coef: Floats, features: Sequence[Feature], pipeline: Pipeline) -> list[Table]:

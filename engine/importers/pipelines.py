@@ -10,6 +10,7 @@ from engine.bundle import npz
 from engine.errors import InvalidModel, UnsupportedModel
 from engine.folding import declared
 from engine.folding.forest import fold
+from engine.folding.sklearn_columns import not_of_one_feature
 from engine.folding.sklearn_pipeline import pipeline_of, raw_features
 from engine.folding.splits import Pipeline
 from engine.folding.terms import terms_of
@@ -39,6 +40,8 @@ def import_pipeline(model: Any, import_model: Import) -> tuple[bytes, Imported]:
         UnsupportedModel: A step cannot be folded, or not into the model behind it.
     """
     if not hasattr(model, "n_features_in_"):
+        if hasattr(model.steps[-1][1], "n_features_in_"):  # fitted, but the first step takes no table
+            raise not_of_one_feature(type(model.steps[0][1]).__name__)
         raise InvalidModel("expected a fitted Pipeline; call fit first")
     source, imported = import_model(model.steps[-1][1])
     if len(model.steps) == 1:

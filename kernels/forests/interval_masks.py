@@ -38,6 +38,7 @@ from numba import carray
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.compiler import entry, inlined, kernel
+from kernels.forests.bin_counts import NO_TALLY, Tally, count_chunk
 from kernels.forests.binning import COLUMN, Binning, bin_arrays, bin_columns, bin_row
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import Forest
@@ -78,7 +79,9 @@ PARTS = (
     BIAS,
     DIVISOR,
 ) = range(len(PARTS))
-"""A model is int64[15, 2], the address and length of each array: one argument where fifteen cost 0.8 µs."""
+"""A model is int64[17, 2], the address and length of each array, then of a tally's two: one argument where
+fifteen cost 0.8 µs."""
+MODEL_PARTS = len(PARTS) + len(NO_TALLY)
 LEAF_BYTES = GROUP_ROWS * ROW_BYTES
 
 leaves_8 = exit_leaves(8, GROUP_ROWS)
@@ -98,11 +101,11 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the margins of ``X`` to ``out``.
 
     Args:
-        address: Of the model, int64[15, 2], as PARTS says.
+        address: Of the model, int64[MODEL_PARTS, 2], as PARTS says, then a tally.
         X: C-order float32 or float64[n, F]; NaN is missing.
         out: C-order [n, K] of the type of the sums.
     """
-    model = model_at(address, len(PARTS))
+    model = model_at(address, MODEL_PARTS)
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, X.dtype)
     classes = part(model, CLASSES, np.uint16)
@@ -114,6 +117,7 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
             bin_row(columns, edges, classes, X[start], bins[0])
         else:
             bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
+        count_chunk(model, len(PARTS), bins, end - start)
         write_margins(model, bins, leaves, places, out, start, end)
 
 
@@ -124,12 +128,12 @@ def score_columns(
     """Write the margins of the rows to ``out``.
 
     Args:
-        address: Of the model, int64[15, 2], as PARTS says.
+        address: Of the model, int64[MODEL_PARTS, 2], as PARTS says, then a tally.
         addresses: int64[F], of contiguous columns of n values.
         example: An array of the columns' type; its values do not matter.
         out: C-order [n, K] of the type of the sums.
     """
-    model = model_at(address, len(PARTS))
+    model = model_at(address, MODEL_PARTS)
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, example.dtype)
     classes = part(model, CLASSES, np.uint16)
@@ -138,6 +142,7 @@ def score_columns(
     for start in range(0, len(out), len(bins)):
         end = min(start + len(bins), len(out))
         bin_arrays(columns, edges, classes, addresses, example, start, end, bins)
+        count_chunk(model, len(PARTS), bins, end - start)
         write_margins(model, bins, leaves, places, out, start, end)
 
 
@@ -352,18 +357,22 @@ class IntervalMasks:
     part_names = PARTS
 
     def __init__(
-        self, forest: Forest, dtype: DTypeLike, arrays: Sequence[NDArray[Any]] | None = None
+        self,
+        forest: Forest,
+        dtype: DTypeLike,
+        arrays: Sequence[NDArray[Any]] | None = None,
+        tally: Tally = NO_TALLY,
     ) -> None:
         self.arrays = _tabulated(forest, dtype) if arrays is None else arrays
         self.n_lookups = len(self.arrays[PAIRS])
         self.n_bytes = sum(array.nbytes for array in self.arrays)
-        self._model = addresses_of(self.arrays)
+        self._model = addresses_of((*self.arrays, *tally))
         self._example = np.empty(1, dtype)
         self._address = self._model.ctypes.data
         machine_code = entry(
             score_rows, self._address, np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
         )
-        self.score_rows = over_arrays(machine_code, self._model, self.arrays)
+        self.score_rows = over_arrays(machine_code, self._model, (*self.arrays, *tally))
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` contiguous columns of ``n`` values."""

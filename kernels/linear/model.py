@@ -25,11 +25,13 @@ from kernels.linear.tables import entry_of, table_parameters
 from kernels.linear.terms import Terms
 from kernels.linear.transforms import (
     AFFINE,
+    LOGARITHM,
     PLAIN,
     Transform,
     affine,
     column_parameters,
     logarithmic,
+    powered,
     transformed,
 )
 from kernels.scores.links import apply_link, sigmoid
@@ -126,6 +128,7 @@ def add_columns(
         for term in range(coef.shape[1]):
             c = columns[term]
             steps, impute, low, high, shift = c.steps, c.impute, c.low, c.high, c.shift
+            curve_shift, curve_factor, power = c.curve_shift, c.curve_factor, c.power
             for row in range(start, end, CHUNK_ROWS):
                 fetch_next(places, columns, term, row, example.itemsize)
                 size, first = min(CHUNK_ROWS, end - row), row - start
@@ -133,12 +136,16 @@ def add_columns(
                     pointer_at(values_at(places, c.source, row, size, values)), size, example.dtype
                 )
                 if n_outputs == 1:
-                    add(steps, impute, low, high, shift, coef[0, term], chunk, sums[0, first:])
+                    weight, to = coef[0, term], sums[0, first:]
+                    add(steps, impute, low, high, curve_shift, curve_factor, power, shift, weight, chunk, to)
                 else:
                     numbers[:] = 0.0
-                    add(steps, impute, low, high, shift, 1.0, chunk, numbers)
+                    add(
+                        steps, impute, low, high, curve_shift, curve_factor, power, shift, 1.0, chunk, numbers
+                    )
                     for k in range(n_outputs):
-                        add(PLAIN, 0.0, 0.0, 0.0, 0.0, coef[k, term], numbers[:size], sums[k, first:])
+                        weight, to = coef[k, term], sums[k, first:]
+                        add(PLAIN, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, weight, numbers[:size], to)
         for number in range(len(tables)):
             table = tables[number]
             for row in range(start, end, CHUNK_ROWS):
@@ -187,6 +194,9 @@ def add(
     impute: float,
     low: float,
     high: float,
+    curve_shift: float,
+    curve_factor: float,
+    power: float,
     shift: float,
     weight: float,
     values: NDArray[Any],
@@ -200,9 +210,14 @@ def add(
     elif steps == AFFINE:
         for i in range(len(values)):
             sums[i] += weight * affine(np.float64(values[i]), impute, low, high, shift)
+    elif steps == LOGARITHM:
+        for i in range(len(values)):
+            x = np.float64(values[i])
+            sums[i] += weight * logarithmic(x, impute, low, high, curve_shift, curve_factor, shift)
     else:
         for i in range(len(values)):
-            sums[i] += weight * logarithmic(np.float64(values[i]), impute, low, high, shift)
+            x = np.float64(values[i])
+            sums[i] += weight * powered(x, impute, low, high, curve_shift, curve_factor, power, shift)
 
 
 @inlined

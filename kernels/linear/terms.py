@@ -12,6 +12,8 @@ from kernels.linear.transforms import Transform
 
 STEPS = ("impute", "low", "high", "log1p", "shift", "scale")
 """The fields of a ``Transform``, one array each."""
+CURVE_STEPS = {"curve_shift": 0.0, "curve_scale": 1.0, "power": np.nan}
+"""More fields, each with an array only where some transform has another value than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +40,11 @@ class Terms:
         edges = [np.zeros(0) if table.edges is None else table.edges for table in self.tables]
         sizes = [CODES if table.edges is None else len(table.edges) for table in self.tables]
         weights = [table.weights for table in self.tables]
-        steps = {step: [getattr(transform, step) for transform in self.transforms] for step in STEPS}
+        fields = (*STEPS, *CURVE_STEPS)
+        steps = {step: [getattr(transform, step) for transform in self.transforms] for step in fields}
+        for step, usual in CURVE_STEPS.items():
+            if np.array_equal(steps[step], [usual] * len(self.transforms), equal_nan=True):
+                del steps[step]
         return {
             "term_coef": self.coef,
             "intercept": self.intercept,
@@ -55,12 +61,15 @@ class Terms:
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The inverse of ``arrays``; raises ``KeyError``, or ``ValueError`` for arrays that do not fit."""
         _check_shapes(arrays)
-        steps = zip(*(arrays[f"term_{step}"].tolist() for step in STEPS), strict=True)
+        n_terms = len(arrays["term_source"])
+        given = [arrays[f"term_{step}"].tolist() for step in STEPS]
+        absent = {f"term_{step}": np.full(n_terms, value) for step, value in CURVE_STEPS.items()}
+        given += [{**absent, **arrays}[name].tolist() for name in absent]
         return cls(
             coef=arrays["term_coef"],
             intercept=arrays["intercept"],
             sources=arrays["term_source"].tolist(),
-            transforms=[Transform(*values) for values in steps],
+            transforms=[Transform(*values) for values in zip(*given, strict=True)],
             tables=_tables(arrays),
         )
 
@@ -69,7 +78,7 @@ class Terms:
         sources = [*self.sources, *(table.source for table in self.tables)]
         if any(not 0 <= source < n_features for source in sources):
             return f"a term of feature {max(sources)} or {min(sources)} of {n_features}"
-        if any(transform.scale == 0 for transform in self.transforms):
+        if any(transform.scale == 0 or transform.curve_scale == 0 for transform in self.transforms):
             return "a term is divided by 0"
         for table in self.tables:
             if len(table.weights) < 2:
@@ -93,6 +102,7 @@ def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:
         "intercept": ((n_outputs,), np.float64),
         "term_source": ((n_terms,), np.int64),
         **{f"term_{step}": ((n_terms,), _type(step)) for step in STEPS},
+        **{name: ((n_terms,), np.float64) for step in CURVE_STEPS if (name := f"term_{step}") in arrays},
         "table_source": ((n_tables,), np.int64),
         "table_n_edges": ((n_tables,), np.int64),
         "table_n_entries": ((n_tables,), np.int64),

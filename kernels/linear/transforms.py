@@ -1,4 +1,6 @@
-"""What happens to a feature before a linear model weighs it: impute, clip, log1p, scale, in this order.
+"""What happens to a feature before a linear model weighs it: impute, clip, scale, curve and scale, in order.
+
+The curve is log1p, or the power transform of Yeo and Johnson (Biometrika 87, 2000), or none.
 
 One parameter row per weighed term instead of generated code: a step that is not wanted has parameters that
 change nothing. All in float64.
@@ -12,27 +14,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.compiler import inlined
+from kernels.scores.exponential import expm1
 from kernels.scores.logarithm import log1p
 
-PLAIN, AFFINE, LOGARITHM = 0, 1, 2
+PLAIN, AFFINE, LOGARITHM, POWER = 0, 1, 2, 3
 COLUMN = np.dtype(
-    [("impute", "f8"), ("low", "f8"), ("high", "f8"), ("shift", "f8"), ("steps", "i8"), ("source", "i8")],
+    [
+        ("impute", "f8"), ("low", "f8"), ("high", "f8"), ("curve_shift", "f8"), ("curve_factor", "f8"),
+        ("power", "f8"), ("shift", "f8"), ("steps", "i8"), ("source", "i8"),
+    ],
     align=True,
-)
-"""The parameters of a term. ``steps`` says how much there is to do: PLAIN, AFFINE or LOGARITHM."""
+)  # fmt: skip
+"""The parameters of a term. ``steps`` says how much there is to do: PLAIN, AFFINE, LOGARITHM or POWER."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """The steps of one term: ``(log1p(clip(impute(x), low, high)) - shift) / scale``.
+    """The steps of one term: ``(curve((clip(impute(x)) - curve_shift) / curve_scale) - shift) / scale``.
 
     Attributes:
         impute: What a missing value (NaN) becomes; NaN leaves it missing, and the margin NaN.
         low: Smaller values become this; -inf for no limit.
         high: Larger values become this; inf for no limit.
-        log1p: Whether the logarithm of 1 + x is taken.
+        log1p: Whether the curve is the logarithm of 1 + x.
         shift: Subtracted, as the mean in standardising.
         scale: Divided by, as the standard deviation.
+        curve_shift: Subtracted before the curve; 0 where there is none.
+        curve_scale: Divided by before the curve; 1 where there is none.
+        power: Exponent of Yeo and Johnson's curve; NaN for none.
     """
 
     impute: float = np.nan
@@ -41,12 +50,17 @@ class Transform:
     log1p: bool = False
     shift: float = 0.0
     scale: float = 1.0
+    curve_shift: float = 0.0
+    curve_scale: float = 1.0
+    power: float = np.nan
 
     @property
     def steps(self) -> int:
         """How much there is to do beside the scale, which goes into the coefficient."""
         if self.log1p:
             return LOGARITHM
+        if not np.isnan(self.power):
+            return POWER
         plain = np.isnan(self.impute) and np.isinf(self.low) and np.isinf(self.high) and self.shift == 0
         return PLAIN if plain else AFFINE
 
@@ -54,7 +68,7 @@ class Transform:
 def column_parameters(transforms: Sequence[Transform], sources: Sequence[int]) -> NDArray[Any]:
     """The parameters of each term as a row, COLUMN[T]; ``sources`` are the places of their features."""
     rows = [
-        (t.impute, t.low, t.high, t.shift, t.steps, source)
+        (t.impute, t.low, t.high, t.curve_shift, 1.0 / t.curve_scale, t.power, t.shift, t.steps, source)
         for t, source in zip(transforms, sources, strict=True)
     ]
     return np.array(rows, COLUMN)
@@ -70,9 +84,30 @@ def affine(x: float, impute: float, low: float, high: float, shift: float) -> fl
 
 
 @inlined
-def logarithmic(x: float, impute: float, low: float, high: float, shift: float) -> float:
+def logarithmic(
+    x: float, impute: float, low: float, high: float, curve_shift: float, curve_factor: float, shift: float
+) -> float:
     """A value (float64) after all steps of a LOGARITHM feature."""
-    return log1p(affine(x, impute, low, high, 0.0)) - shift
+    return log1p(affine(x, impute, low, high, curve_shift) * curve_factor) - shift
+
+
+@inlined
+def powered(
+    x: float, impute: float, low: float, high: float, curve_shift: float, curve_factor: float,
+    power: float, shift: float,
+) -> float:  # fmt: skip
+    """A value (float64) after all steps of a POWER feature."""
+    return yeo_johnson(affine(x, impute, low, high, curve_shift) * curve_factor, power) - shift
+
+
+@inlined
+def yeo_johnson(x: float, power: float) -> float:
+    """``((1 + x)**power - 1) / power``, where x is negative ``-((1 - x)**(2 - power) - 1) / (2 - power)``."""
+    negative = x < 0.0
+    exponent = 2.0 - power if negative else power
+    logarithm = log1p(abs(x))
+    y = logarithm if exponent == 0.0 else expm1(exponent * logarithm) / exponent
+    return -y if negative else y
 
 
 @inlined
@@ -81,5 +116,7 @@ def transformed(x: float, c: Any) -> float:
     if c.steps == AFFINE:
         return affine(x, c.impute, c.low, c.high, c.shift)
     if c.steps == LOGARITHM:
-        return logarithmic(x, c.impute, c.low, c.high, c.shift)
+        return logarithmic(x, c.impute, c.low, c.high, c.curve_shift, c.curve_factor, c.shift)
+    if c.steps == POWER:
+        return powered(x, c.impute, c.low, c.high, c.curve_shift, c.curve_factor, c.power, c.shift)
     return x

@@ -72,3 +72,14 @@ def exp(x: float) -> float:
     if x > HIGHEST:
         y = np.inf
     return x if np.isnan(x) else y
+
+
+@inlined
+def expm1(x: float) -> float:
+    """``exp(x) - 1`` of a float64, exact also near 0; overflows to inf; NaN stays."""
+    high, low, power = exp_scaled(min(max(x, LOWEST), HIGHEST), 0.0)
+    first, second = halves_of_power(power)
+    y = (high * first * second - 1.0) + low * first * second
+    if x > HIGHEST:
+        y = np.inf
+    return x if np.isnan(x) or x == 0.0 else y

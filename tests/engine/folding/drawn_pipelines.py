@@ -73,11 +73,10 @@ scalers = st.one_of(
     ),
     st.builds(FunctionTransformer, st.just(np.negative)),
 )
-curves = st.one_of(
-    st.builds(PowerTransformer),
-    st.builds(QuantileTransformer, n_quantiles=st.just(30)),
-)
-logs = st.lists(st.just(FunctionTransformer(np.log1p)), max_size=1)
+powers = st.builds(PowerTransformer, standardize=flags)
+curves = st.one_of(powers, st.builds(QuantileTransformer, n_quantiles=st.just(30)))
+above_minus_1 = FunctionTransformer(np.clip, kw_args={"a_min": -0.9, "a_max": 1e4})
+logs = st.sampled_from([[], [above_minus_1, FunctionTransformer(np.log1p)]])
 encoders = st.one_of(
     st.builds(
         OneHotEncoder,
@@ -100,17 +99,18 @@ def transformers(draw: st.DrawFn, *, curved: bool) -> ColumnTransformer:
     parts: list[tuple[str, Any, list[str]]] = []
     for name in NUMBERS:
         chain: list[Any] = [draw(imputers)] if name == "age" or draw(flags) else []
+        chain += draw(st.lists(scalers, max_size=2))
         if name == "amount":
             chain += draw(logs)
-        chain += draw(st.lists(scalers, max_size=2))
-        last = draw(st.sampled_from(["none", "bins", "binarizer", "curve" if curved else "none"]))
+            chain += draw(st.lists(scalers, max_size=2))
+        last = draw(st.sampled_from(["none", "bins", "binarizer", "curve"]))
         simple = not any(getattr(step, "add_indicator", False) for step in chain)
         if last == "bins" and simple:
             chain.append(draw(bins))
         if last == "binarizer":
             chain.append(Binarizer(threshold=draw(st.floats(-1, 1))))
         if last == "curve" and simple:
-            chain.append(draw(curves))
+            chain.append(draw(curves if curved else powers))
         parts.append((name, make_pipeline(*chain) if chain else "passthrough", [name]))
     parts += [(name, draw(encoders), [name]) for name in (*WORDS, *CODES)]
     sparse_threshold = draw(st.sampled_from([0, 0.3, 1.0]))

@@ -47,7 +47,8 @@ def packed(pipeline: Any) -> Scorer | None:
 REASONS = (
     "leaves out is missing",  # XGBoost behind sparse one-hot bins
     "neither rises nor falls",  # XGBoost behind a sparse number, whose 0 is missing
-    "takes log1p of a scaled value",
+    "takes log1p or a power transform twice",
+    "imputes or clips after a power transform",
     "imputes a value after clipping",
     "clips after log1p",
     "times larger",

@@ -13,12 +13,14 @@ import xgboost
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
+from sklearn.feature_extraction import FeatureHasher
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     KBinsDiscretizer,
+    MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
@@ -32,7 +34,7 @@ from sklearn.preprocessing import (
 
 import engine
 from engine import Scorer
-from engine.errors import UnsupportedModel
+from engine.errors import InvalidModel, UnsupportedModel
 from engine.importers.imported import FOREST
 from kernels.forests.forest import CATEGORICAL, Forest
 
@@ -207,6 +209,19 @@ def test_what_cannot_be_folded_is_refused_by_name(transformer: Any, sentence: st
         engine.pack(pipeline, name="no", out=tmp_path)
 
 
+def test_a_step_that_takes_no_table_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    words = [[word] for word in frame()["carrier"]]
+    pipeline = make_pipeline(FeatureHasher(8, input_type="string"), MODELS["lightgbm"]())
+    pipeline.fit(words, target(frame()))
+    with pytest.raises(UnsupportedModel, match=r"FeatureHasher cannot be folded.* `hash: \{buckets: n\}`"):
+        engine.pack(pipeline, name="no", out=tmp_path)
+
+
+def test_a_pipeline_that_is_not_fitted_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModel, match="expected a fitted Pipeline; call fit first"):
+        engine.pack(make_pipeline(StandardScaler(), LinearRegression()), name="no", out=tmp_path)
+
+
 def test_one_raw_column_may_not_be_a_number_and_a_category(tmp_path: Path) -> None:
     transformer = ColumnTransformer(
         [("number", "passthrough", ["zone"]), ("word", OneHotEncoder(), ["zone"])]
@@ -223,10 +238,14 @@ def test_one_raw_column_may_not_be_a_number_and_a_category(tmp_path: Path) -> No
             QuantileTransformer(n_quantiles=20),
             "QuantileTransformer of feature 'balance' has no columnar kernel",
         ),
-        (make_pipeline(StandardScaler(), FunctionTransformer(np.log1p)), "takes log1p of a scaled value"),
+        (
+            make_pipeline(FunctionTransformer(np.log1p), FunctionTransformer(np.log1p)),
+            "takes log1p or a power transform twice.*reorder the steps",
+        ),
         (make_pipeline(KBinsDiscretizer(4, encode="ordinal"), StandardScaler()), "StandardScaler after bins"),
+        (make_pipeline(PowerTransformer(), MinMaxScaler(clip=True)), "clips after a power transform"),
     ],
-    ids=["a curve", "another order", "scaled bins"],
+    ids=["a curve", "two logarithms", "scaled bins", "a clipped power"],
 )
 def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
     transformer: Any, sentence: str, tmp_path: Path
@@ -234,4 +253,36 @@ def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
     rows = frame()[["amount"]].set_axis(["balance"], axis=1)
     pipeline = fitted(LinearRegression(), transformer, rows)
     with pytest.raises(UnsupportedModel, match=sentence):
+        engine.pack(pipeline, name="no", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [MinMaxScaler(), FunctionTransformer(np.log1p)],
+        [RobustScaler(), FunctionTransformer(np.log1p), StandardScaler()],
+        [PowerTransformer()],
+        [StandardScaler(), PowerTransformer(standardize=False), MinMaxScaler()],
+        [
+            MaxAbsScaler(),
+            FunctionTransformer(np.clip, kw_args={"a_min": 0, "a_max": 1}),
+            FunctionTransformer(np.log1p),
+            MinMaxScaler((1, 2), clip=True),
+        ],
+    ],
+    ids=lambda chain: " ".join(type(step).__name__ for step in chain),
+)
+def test_curves_of_scaled_numbers_give_a_linear_model_its_numbers(chain: Any, tmp_path: Path) -> None:
+    rows = frame()[["amount"]]
+    pipeline = fitted(LinearRegression(), make_pipeline(*chain), rows)
+    scorer = Scorer.load(engine.pack(pipeline, name="logged", out=tmp_path))
+    asked = frame(seed=2)[["amount"]]
+    asked.loc[:2, "amount"] = [0.0, -0.0, 1e6]
+    np.testing.assert_allclose(scores(scorer, asked), expected(pipeline, asked), rtol=1e-12, atol=1e-12)
+
+
+def test_a_clip_where_log1p_of_a_scaled_number_may_be_missing_is_refused(tmp_path: Path) -> None:
+    chain = make_pipeline(RobustScaler(), FunctionTransformer(np.log1p), MinMaxScaler(clip=True))
+    pipeline = fitted(LinearRegression(), chain, frame()[["amount"]])
+    with pytest.raises(UnsupportedModel, match="clips after log1p, which makes numbers below -1 missing"):
         engine.pack(pipeline, name="no", out=tmp_path)

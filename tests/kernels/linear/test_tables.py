@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,9 +87,17 @@ def test_terms_come_back_from_their_arrays() -> None:
     assert again.fault(2) is None
 
 
+def test_curves_come_back_and_what_no_term_has_is_no_array() -> None:
+    scaled = replace(sound(), transforms=[Transform(power=0.5, curve_shift=2.0)])
+    (again,) = Terms.of_arrays(scaled.arrays()).transforms
+    assert (again.power, again.curve_shift, again.curve_scale) == (0.5, 2.0, 1.0)
+    assert scaled.arrays().keys() - sound().arrays().keys() == {"term_curve_shift", "term_power"}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"term_curve_scale": np.zeros(1)}, "divided by 0"),
         ({"table_edges": np.array([1.0, 1.0])}, "do not ascend"),
         ({"term_source": np.array([5])}, "feature 5"),
         ({"term_scale": np.zeros(1)}, "divided by 0"),
@@ -106,3 +115,5 @@ def test_arrays_of_another_shape_or_missing_are_refused(name: str) -> None:
         Terms.of_arrays({key: value for key, value in arrays.items() if key != name})
     with pytest.raises((ValueError, TypeError, IndexError)):
         Terms.of_arrays({**arrays, name: np.zeros((3, 3, 3))})
+    with pytest.raises(ValueError, match="'term_curve_shift' is"):
+        Terms.of_arrays({**arrays, "term_curve_shift": np.zeros(7)})
