@@ -55,17 +55,18 @@ def item_at(typingctx: Any, address: Any, index: Any, array: Any) -> Any:
 
 @intrinsic
 def stack_memory(typingctx: Any) -> Any:
-    """A pointer for ``numba.carray`` to STACK_BYTES of the calling kernel's stack, aligned to a mask row.
+    """The address of STACK_BYTES of the calling kernel's stack, aligned to a mask row.
 
     Only for a kernel's own body: in a function that is compiled into it, the memory ends with that one.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        memory = cgutils.alloca_once(builder, ir.ArrayType(_BYTE, STACK_BYTES))
+        with builder.goto_entry_block():  # not ``cgutils.alloca_once``, which fills it with zeros
+            memory = builder.alloca(ir.ArrayType(_BYTE, STACK_BYTES))
         memory.align = ROW_BYTES
-        return builder.bitcast(memory, _BYTE.as_pointer())
+        return builder.ptrtoint(memory, _INDEX)
 
-    return types.voidptr(), emit
+    return types.intp(), emit
 
 
 @intrinsic

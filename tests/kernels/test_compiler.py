@@ -27,6 +27,15 @@ outputs, best = np.empty((2, 2), np.int64), np.empty((2, 2))
 entry(best_outputs, scores, outputs, best)(scores, outputs, best)  # a kernel that calls a kernel
 assert outputs.tolist() == [[1, 0], [2, 1]]
 """
+COMPILE_AT_LAST = """
+import sys
+from numba import njit
+
+one_of_many = "numba.core.typing.cffi_utils"  # of the modules that Numba imports to compile
+assert one_of_many not in sys.modules
+assert njit(lambda a: a.sum())(outputs) == 4
+assert one_of_many in sys.modules
+"""
 FULL_DISK = """
 import resource
 
@@ -61,6 +70,11 @@ def test_scipy_is_imported_by_who_multiplies_matrices_only() -> None:
 def test_machine_code_is_kept_where_numba_cache_dir_says(tmp_path: Path) -> None:
     run(RANK, NUMBA_CACHE_DIR=str(tmp_path))
     assert list(tmp_path.rglob("ranking.best_outputs*.nbc"))
+
+
+def test_machine_code_from_disk_needs_no_compiler_and_does_not_keep_others_from_it(tmp_path: Path) -> None:
+    run(RANK, NUMBA_CACHE_DIR=str(tmp_path))
+    run(RANK + COMPILE_AT_LAST, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 def test_kernels_work_where_nothing_can_be_cached() -> None:
