@@ -18,7 +18,7 @@ from kernels.forests.binning import Binning
 from kernels.parts import part
 
 STRIDE = 16
-"""One row in so many is counted, in less than a hundredth of the time that scoring takes."""
+"""One row in so many is counted: a sample tells of drift as well, and costs a fraction."""
 SEEN = 0
 """Where in the counts the number of rows is that were scored; those of bins follow it."""
 

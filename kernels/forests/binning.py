@@ -8,12 +8,7 @@ it, from 0 to ``n`` for ``n`` edges, and ``n + 1`` for NaN, so a node with edge 
 
 A feature tested both ways, or with more than MAX_EDGES edges, becomes several bin columns.
 
-Large batches take a shorter way where a feature's edges are spread evenly enough: from the first edge to
-the last, the axis is cut into equal buckets, a table says how many edges lie in the buckets below, and all
-that is left to compare are the two edges next to them. That is exact, whatever is rounded on the way to a
-bucket: subtraction, multiplication and truncation keep the order, so an edge in a lower bucket than ``x``
-is less than ``x``, and one in a higher bucket is greater. What lies above the last edge, and NaN, meet
-that edge and an infinity behind it, of which only NaN is not below.
+Large batches take a shorter way where a feature's edges are spread evenly enough: ``buckets``.
 """
 
 from collections.abc import Iterator
@@ -24,7 +19,8 @@ import numpy as np
 from numba import carray
 from numpy.typing import DTypeLike, NDArray
 
-from kernels.compiler import inlined, kernel
+from kernels.compiler import kernel
+from kernels.forests.buckets import MOST_IN_BUCKET, NO_BUCKETS, WORTH_BUCKETS, bin_by_buckets, buckets_of
 from kernels.forests.forest import CATEGORICAL, LESS, Forest
 from kernels.forests.simd import pointer_at, rank16
 from kernels.forests.traversal import TINY
@@ -35,13 +31,6 @@ FANOUT = 16
 """Edges compared at once; a search of 4 levels ends among 65,536."""
 MAX_EDGES = 65_533
 """The bins of one column, NaN's included, must be uint16."""
-BUCKETS = (256, 1024, 4096)
-"""The numbers of buckets that are tried; a column's table, uint16 each, stays in the first-level cache."""
-MOST_IN_BUCKET = 2
-"""A feature with more edges in a bucket is searched."""
-WORTH_BUCKETS = 128
-"""Smaller batches are searched: the tables would not be in the cache."""
-NO_BUCKETS = (0.0, 0.0, 0, 0)
 MAX_SET_BITS = 1 << 27
 """Sets times codes of one feature that a loader is willing to lay out."""
 COLUMN = np.dtype(
@@ -177,45 +166,6 @@ def search(
     for level in range(levels):
         group = min(FANOUT * group + rank16(edges, start[level] + FANOUT * group, x), last[level])
     return group
-
-
-@kernel
-def bin_by_buckets(
-    column: Any,
-    c: int,
-    edges: NDArray[Any],
-    classes: NDArray[np.uint16],
-    X: NDArray[Any],
-    feature: int,
-    bins: NDArray[np.uint16],
-) -> None:
-    """Write the bins of one column that has buckets; a kernel of its own, which compiles to less code.
-
-    Args:
-        column: COLUMN.
-        c: Its number.
-        edges: As in ``bin_columns``.
-        classes: As in ``bin_columns``.
-        X: C-order [n, F] of the type of ``edges``; NaN is missing.
-        feature: Where in ``X`` its values are.
-        bins: uint16[n, C].
-    """
-    low, scale = X.dtype.type(column.low), X.dtype.type(column.scale)
-    first_bucket, n_buckets = np.uint32(column.first_bucket), X.dtype.type(column.n_buckets)
-    first_edge = np.uint32(column.start[column.levels - 1])
-    for row in range(X.shape[0]):
-        x = X[row, feature]
-        below = np.uint32(classes[first_bucket + bucket_of(x, low, scale, n_buckets)])
-        edge = np.uint64(first_edge + below)
-        bins[row, c] = below + (not x <= edges[edge]) + (not x <= edges[edge + np.uint64(1)])
-
-
-@inlined
-def bucket_of(x: float, low: float, scale: float, n_buckets: float) -> int:
-    """The bucket of a value, from 0 to ``n_buckets``, which is also that of NaN."""
-    place = (x - low) * scale
-    place = type(place)(0) if place < 0 else place
-    return np.uint32(np.int32(place if place < n_buckets else n_buckets))  # type: ignore[return-value]
 
 
 @kernel
@@ -374,25 +324,6 @@ def search_levels(edges: NDArray[Any]) -> list[NDArray[Any]]:
         lasts = levels[0][FANOUT - 1 :: FANOUT][:-1]
         levels.insert(0, _padded(lasts, -(-n_groups // FANOUT)))
     return levels
-
-
-def buckets_of(edges: NDArray[Any]) -> tuple[float, float, NDArray[np.uint16]]:
-    """Where the buckets of sorted edges begin, how many of them a unit holds, and the edges below each.
-
-    None where the edges are spread too unevenly. The last bucket holds the last edge only, so that two
-    comparisons there tell NaN from what is merely large.
-    """
-    for n_buckets in BUCKETS if len(edges) > 1 else ():
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            scale = edges.dtype.type(n_buckets + 0.5) / (edges[-1] - edges[0])
-            if not (np.isfinite(scale) and scale > 0):
-                break
-            bucket = np.clip((edges - edges[0]) * scale, 0, n_buckets).astype(np.int64)
-        in_bucket = np.bincount(bucket, minlength=n_buckets + 1)
-        if in_bucket.max() <= MOST_IN_BUCKET and in_bucket[-1] == 1:
-            below = np.cumsum(in_bucket) - in_bucket
-            return float(edges[0]), float(scale), below.astype(np.uint16)
-    return 0.0, 0.0, np.empty(0, np.uint16)
 
 
 def _padded(edges: NDArray[Any], n_groups: int) -> NDArray[Any]:

@@ -179,8 +179,8 @@ def test_bodies_that_trickle_keep_nobody_else_waiting(roomy: Engine, neighbour: 
 
 
 BAD_ROWS = json.dumps({"rows": [{"f0": "x"}] * 60_000}).encode()
-TINY_ROWS = json.dumps({"rows": [{}] * 300}).encode()
-TINY_TENSOR = infer(tensor("[300,4]", str([1] * 1200)))
+TINY_ROWS = json.dumps({"rows": [{}] * 1500}).encode()
+TINY_TENSOR = infer(tensor("[1500,4]", str([1] * 6000)))
 BAD, GOOD = (400, b'"error":"row 0: '), (200, b'"data":[10.0,10.0,')
 
 

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.forests import binning
-from kernels.forests.binning import COLUMN, WORTH_BUCKETS, bin_columns, buckets_of
+from kernels.forests.binning import COLUMN, bin_columns
+from kernels.forests.buckets import WORTH_BUCKETS, buckets_of
 
 RANDOM = np.random.default_rng(5)
 EVEN = {
