@@ -20,14 +20,16 @@ JSON_TYPES = frozenset(
 """Media types of a JSON body; curl's default among them."""
 
 
-TEXT_BYTES = 64 << 10
-"""JSON of a few hundred rows, which takes a millisecond or two to read."""
-MANY_ROWS = 1024
-"""Shorter JSON may hold thousands of tiny rows all the same; to explain a bad one takes 5 µs or more."""
-FEW_BYTES = 2 * MANY_ROWS
-"""Nothing so short can hold more of them: a number and its comma."""
 RAW_BYTES = 1 << 20
 """Raw numbers are seen where they are, or converted column by column."""
+JSON_BYTES = 64 << 10
+"""JSON of a few hundred rows, which takes a millisecond or two to read."""
+TEXT_BYTES = 8 << 10
+"""Raw texts become Python's one by one: short ones of so many bytes in three milliseconds."""
+MANY_ROWS = 1024
+"""Short JSON may hold thousands of tiny rows all the same; to explain a bad one takes 5 µs or more."""
+FEW_BYTES = 2 * MANY_ROWS
+"""Nothing so short can hold more of them: a number and its comma."""
 
 
 class Door(msgspec.Struct, frozen=True, eq=False):
@@ -37,37 +39,42 @@ class Door(msgspec.Struct, frozen=True, eq=False):
         name: Its work is counted under it.
         read: Raises ``InvalidRequest``.
         write: The answer.
-        large_bytes: A longer body is large.
-        rows_of: About how many rows a body of JSON holds for so many features; None for raw numbers.
+        is_large: Whether a body, for so many features, is read and answered beside the event loop, because
+            that may take long. A glance at it is enough to tell.
     """
 
     name: str
     read: Callable[[Revision, Call], Asked]
     write: Callable[[Revision, Asked, Result], Answer]
-    large_bytes: int
-    rows_of: Callable[[bytes, int], int] | None
-
-    def is_large(self, revision: Revision, body: bytes) -> bool:
-        """Whether a body is read, and answered, beside the event loop, because that may take long."""
-        if len(body) > self.large_bytes:
-            return True
-        if self.rows_of is None or len(body) <= FEW_BYTES:
-            return False
-        return self.rows_of(body, len(revision.datatypes)) > MANY_ROWS
+    is_large: Callable[[bytes, int], bool]
 
 
-def _rows_of_tensors(body: bytes, n_features: int) -> int:
-    return body.count(b",") // max(1, n_features)
+def _large_tensors(body: bytes, n_features: int) -> bool:
+    if FEW_BYTES < len(body) <= JSON_BYTES:
+        return body.count(b",") > MANY_ROWS * max(1, n_features)
+    return len(body) > JSON_BYTES
 
 
-def _rows_of_objects(body: bytes, n_features: int) -> int:  # noqa: ARG001 the doors' one signature
-    return body.count(b"{")
+def _large_objects(body: bytes, n_features: int) -> bool:  # noqa: ARG001 the doors' one signature
+    if FEW_BYTES < len(body) <= JSON_BYTES:
+        return body.count(b"{") > MANY_ROWS
+    return len(body) > JSON_BYTES
 
 
-JSON = Door("json", infer_door.read, infer_door.write, TEXT_BYTES, _rows_of_tensors)
-BINARY = Door("binary", infer_door.read, infer_door.write, RAW_BYTES, None)
-ROWS = Door("rows", score_door.read, score_door.write, TEXT_BYTES, _rows_of_objects)
-ARROW = Door("arrow", arrow_door.read, arrow_door.write, RAW_BYTES, None)
+def _large_binary(body: bytes, n_features: int) -> bool:  # noqa: ARG001
+    if TEXT_BYTES < len(body) <= RAW_BYTES:
+        return b'"BYTES"' in body
+    return len(body) > RAW_BYTES
+
+
+def _large_stream(body: bytes, n_features: int) -> bool:  # noqa: ARG001
+    return len(body) > RAW_BYTES
+
+
+JSON = Door("json", infer_door.read, infer_door.write, _large_tensors)
+BINARY = Door("binary", infer_door.read, infer_door.write, _large_binary)
+ROWS = Door("rows", score_door.read, score_door.write, _large_objects)
+ARROW = Door("arrow", arrow_door.read, arrow_door.write, _large_stream)
 
 
 def door_for(verb: str, headers: Mapping[bytes, bytes]) -> Door:

@@ -8,7 +8,7 @@ import numpy as np
 from engine.errors import InvalidRequest
 from engine.realtime.batching.batcher import Result
 from engine.realtime.doors.calls import Asked, budget_s
-from engine.realtime.doors.door import RAW_BYTES
+from engine.realtime.doors.door import RAW_BYTES, TEXT_BYTES
 from engine.realtime.doors.oip import Tensor, block_of, check_inputs, check_parameters, refuse_outputs
 from engine.realtime.doors.tensors import DATATYPES, as_array, from_bytes
 from engine.realtime.grpc.messages import message
@@ -28,14 +28,13 @@ CONTENTS = {
 }
 """Where a datatype's values lie in ``InferTensorContents``; FP16 has no place, it is raw only."""
 
-TYPED_BYTES = 8 << 10
-"""Typed contents and texts become Python's values one by one: numbers of so many bytes in a quarter of a
-millisecond, short texts in three."""
-
 
 def is_large(request: Any, n_bytes: int) -> bool:
-    """Whether to read a ``ModelInferRequest`` of so many bytes, and to answer it, beside the event loop."""
-    if n_bytes <= TYPED_BYTES:
+    """Whether to read a ``ModelInferRequest`` of so many bytes, and to answer it, beside the event loop.
+
+    Typed contents become Python's values one by one, as texts do.
+    """
+    if n_bytes <= TEXT_BYTES:
         return False
     seen_in_place = request.raw_input_contents and all(one.datatype != "BYTES" for one in request.inputs)
     return not seen_in_place or n_bytes > RAW_BYTES

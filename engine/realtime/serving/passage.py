@@ -89,7 +89,7 @@ class Passage:
                 self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
             elif b'"timeout"' not in body and self._model.batcher.refuses(deadline_s, self._unread_s):
                 self._end(self._model.refusal())
-            elif door.is_large(self._revision, body):
+            elif door.is_large(body, len(self._revision.datatypes)):
                 self._is_large = True
                 self._do_aside(partial(door.read, self._revision, call), self._ask)
             else:

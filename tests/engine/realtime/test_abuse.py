@@ -181,6 +181,10 @@ def test_bodies_that_trickle_keep_nobody_else_waiting(roomy: Engine, neighbour: 
 BAD_ROWS = json.dumps({"rows": [{"f0": "x"}] * 60_000}).encode()
 TINY_ROWS = json.dumps({"rows": [{}] * 1500}).encode()
 TINY_TENSOR = infer(tensor("[1500,4]", str([1] * 6000)))
+TEXTS = (
+    b'{"inputs":[{"name":"f0","datatype":"BYTES","shape":[2000],"parameters":{"binary_data_size":10000}}]}'
+)
+BINARY_TEXTS = TEXTS + b"\x01\0\0\0x" * 2000
 BAD, GOOD = (400, b'"error":"row 0: '), (200, b'"data":[10.0,10.0,')
 
 
@@ -191,8 +195,9 @@ BAD, GOOD = (400, b'"error":"row 0: '), (200, b'"data":[10.0,10.0,')
         (SCORE, gzip.compress(BAD_ROWS, 1), {"Content-Encoding": "gzip"}, BAD),
         (SCORE, TINY_ROWS, {}, BAD),
         (INFER, TINY_TENSOR, {}, GOOD),
+        (INFER, BINARY_TEXTS, {"Inference-Header-Content-Length": str(len(TEXTS))}, (400, b'"error":')),
     ],
-    ids=["long", "compressed", "of tiny rows", "of tiny rows in a tensor"],
+    ids=["long", "compressed", "of tiny rows", "of tiny rows in a tensor", "of binary texts"],
 )
 def test_a_large_body_is_read_beside_the_loop_which_answers_others(
     roomy: Engine, path: str, body: bytes, headers: Mapping[str, str], expected: tuple[int, bytes]
