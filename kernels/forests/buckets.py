@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from kernels.compiler import inlined, kernel
 
 BUCKETS = (256, 1024, 4096)
-"""The numbers of buckets that are tried; a column's table, uint16 each, stays in the first-level cache."""
+"""The numbers of buckets that are tried; a column's table, uint16 each, is 8 KiB at most."""
 MOST_IN_BUCKET = 2
 """A feature with more edges in a bucket is searched."""
 WORTH_BUCKETS = 128
-"""Smaller batches are searched: the tables would not be in the cache."""
+"""Smaller batches are searched, for the tables have to come into the cache first; not tuned."""
 NO_BUCKETS = (0.0, 0.0, 0, 0)
 """The fields of a column that has none."""
 
