@@ -156,8 +156,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows", "row_s", "slo_s",
-        "spread_s",
+        "_last_rows", "_limit_s", "_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows",
+        "row_s", "slo_s", "spread_s",
     )  # fmt: skip
 
     def __init__(self, slo_s: float, most_rows: int, costs: Costs | None = None) -> None:
@@ -165,12 +165,14 @@ class Admission:
         self.slo_s = slo_s
         self.most_rows = most_rows
         self._n_seen = 0
-        self._slack_s = math.inf
+        self._last_rows = 0
+        self._slack_s = self._limit_s = math.inf
         self.max_rows = most_rows
         self.full_s = self.row_s = self.lag_s = self.spread_s = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch; the cap follows every sixteenth time, and while it is young."""
+        self._last_rows = n_rows
         self.costs.observe(n_rows, cost_s)
         if self.max_rows < self.most_rows:
             self._age_next(n_rows, cost_s)
@@ -193,6 +195,10 @@ class Admission:
         while rows <= self.max_rows:
             self.costs.age(rows, RETRY_FALL)
             rows *= 2
+
+    def batch_taken(self) -> None:
+        """The next batch begins to collect, and need not be kept short for anybody yet."""
+        self._limit_s = math.inf
 
     def observe_lag(self, lag_s: float) -> None:
         """Learn how long a batch, or its scores, waited for the event loop; forgets within some batches."""
@@ -238,6 +244,9 @@ class Admission:
         A request that finds everything idle and fits one batch is always tried: nobody is hurt, and
         only what is tried is learned from. Nothing is idle where the loop is behind.
 
+        One's own batch is costed full, as it may be by the time it starts. Where batches are half empty,
+        one that only a full batch would make late is admitted too, and the batch is kept short for it.
+
         Args:
             n_rows: Its rows.
             budget_s: Seconds until its deadline.
@@ -249,11 +258,11 @@ class Admission:
         is_behind = unread_s > 0 and unread_s > BEHIND_SHARE * (unread_s + budget_s)
         budget_s = budget_s * CERTAIN_SHARE - self.lag_s
         if small_rows == 0:
-            self._slack_s = math.inf
+            self._slack_s = self._limit_s = math.inf
         elif rest_s <= 0 and large_rows == 0 and n_rows + small_rows <= self.max_rows:
             # The usual case, a batch that grows while the loop collects: it is the next one.
             spare_s = budget_s - self.full_s
-            if spare_s >= 0:
+            if spare_s >= 0 and self._limit_s >= self.full_s:
                 self._slack_s = min(self._slack_s, spare_s)
                 return None
         if n_rows <= self.max_rows:
@@ -269,10 +278,33 @@ class Admission:
         turns = own + min(own, -(-large_rows // self.max_rows))
         typical_s = self.full_s - self.spread_s
         spare_s = budget_s - rest_s - in_turn_s(turns, turns + (rest_s > 0), typical_s, self.spread_s)
+        n_next, n_waiting = small_rows + n_rows, small_rows + large_rows
         if spare_s < 0:
-            return Refusal(n_rows, small_rows + large_rows, budget_s - spare_s)
+            if turns == 1 and self._keeps_short(n_next, budget_s - rest_s, rest_s):
+                return None
+            return Refusal(n_rows, n_waiting, budget_s - spare_s)
+        if self._limit_s < math.inf and self._next_s(n_next, rest_s) > self._limit_s:
+            return Refusal(n_rows, n_waiting, None)
         self._slack_s = min(self._slack_s, spare_s)
         return None
+
+    def _keeps_short(self, n_rows: int, limit_s: float, rest_s: float) -> bool:
+        """Let the next batch have these ``n_rows``, and no more than ``limit_s`` allows, if it can.
+
+        Under overload it does not: the batches would answer fewer than full ones.
+        """
+        limit_s = min(limit_s, self._limit_s)
+        if 2 * self._last_rows > self.max_rows or self._next_s(n_rows, rest_s) > limit_s:
+            return False
+        self._limit_s, self._slack_s = limit_s, 0.0
+        return True
+
+    def _next_s(self, n_rows: int, rest_s: float) -> float:
+        """What the next batch takes with ``n_rows``, as surely as a full one."""
+        n_rows = min(n_rows, self.max_rows)
+        typical_s = self.costs.typical_s(n_rows)
+        spread_s = max(0.0, self.costs.cost_s(n_rows) - typical_s)
+        return in_turn_s(1, 1 + (rest_s > 0), typical_s, spread_s)
 
     def _refusal_large(
         self, n_rows: int, budget_s: float, small_rows: int, large_rows: int, rest_s: float

@@ -113,6 +113,7 @@ class _Simulation:
 
     def start(self, now_s: float) -> None:
         batch = self.queue.take(now_s)
+        self.admission.batch_taken()
         self.outcome.expired |= {self.index[id(ticket)] for ticket in batch.expired}
         if batch.slices:
             self.busy = True

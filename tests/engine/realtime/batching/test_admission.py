@@ -94,6 +94,34 @@ def test_an_estimate_so_high_that_nobody_may_wait_is_corrected_within_seconds() 
     assert outcome.late(arrivals) == []
 
 
+def test_what_full_batches_took_in_bad_times_refuses_nobody_once_batches_are_short() -> None:
+    admission = learned()
+    for cost_s in [0.03] * 20 + [service_s(32)] * 20:
+        admission.observe(32, cost_s)
+    arrivals = list(poisson(0.1 * CAPACITY, 10.0))
+    outcome = simulate(arrivals, admission, service_s)
+    assert outcome.refused == set()
+    assert outcome.late(arrivals) == []
+
+
+def test_a_batch_kept_short_for_one_takes_no_more_than_that_one_allows() -> None:
+    admission = exact()
+    just_s = (service_s(8) + 1e-6) / CERTAIN_SHARE
+    for waiting in range(8):
+        assert admission.refusal(1, budget_s=just_s, small_rows=waiting, large_rows=0, rest_s=1e-9) is None
+    for budget_s in (1.5 * just_s, SLO_S):
+        assert admission.refusal(1, budget_s=budget_s, small_rows=8, large_rows=0, rest_s=1e-9) is not None
+    admission.batch_taken()
+    assert admission.refusal(1, budget_s=SLO_S, small_rows=8, large_rows=0, rest_s=1e-9) is None
+
+
+def test_no_batch_is_kept_short_where_full_ones_are_needed() -> None:
+    admission = exact()
+    just_s = (service_s(8) + 1e-6) / CERTAIN_SHARE
+    admission.observe(17, service_s(17))
+    assert admission.refusal(1, budget_s=just_s, small_rows=0, large_rows=0, rest_s=1e-9) is not None
+
+
 def test_costs_that_scatter_still_leave_ninety_nine_in_a_hundred_in_time() -> None:
     draw = random.Random(1)
 
@@ -131,7 +159,12 @@ def test_at_little_load_nobody_waits_for_a_batch_to_fill() -> None:
 
 
 arrivals_drawn = st.lists(
-    st.tuples(st.floats(0, 0.02), st.integers(1, 100), st.floats(0.001, 0.5), st.none() | st.floats(0, 0.1)),
+    st.tuples(
+        st.floats(0, 0.002) | st.floats(0, 0.02),
+        st.integers(1, 4) | st.integers(1, 100),
+        st.floats(0.004, 0.03) | st.floats(0.001, 0.5),
+        st.none() | st.floats(0, 0.1),
+    ),
     max_size=60,
 )
 
