@@ -36,6 +36,12 @@ STEP = 1.02
 FULL_BATCH_SHARE = 1 / 3
 """A full batch takes at most this share of the promise: one under way, one ahead, one of one's own."""
 
+YOUNG = 64
+"""What so few batches have told is followed at once."""
+
+LIGHT_IN_A_ROW = 8
+"""After more batches without an idle moment between them, the load is not light."""
+
 MISSED_SHARE = 0.5
 WORTH_DOUBLING = 1.8
 """A batch that typically takes at most this many times what half of it takes may take longer, as long as
@@ -156,7 +162,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_last_rows", "_limit_s", "_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows",
+        "_limit_s", "_n_in_a_row", "_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows",
         "row_s", "slo_s", "spread_s",
     )  # fmt: skip
 
@@ -165,14 +171,14 @@ class Admission:
         self.slo_s = slo_s
         self.most_rows = most_rows
         self._n_seen = 0
-        self._last_rows = 0
+        self._n_in_a_row = 0
         self._slack_s = self._limit_s = math.inf
         self.max_rows = most_rows
         self.full_s = self.row_s = self.lag_s = self.spread_s = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch; the cap follows every sixteenth time, and while it is young."""
-        self._last_rows = n_rows
+        self._n_in_a_row += 1
         self.costs.observe(n_rows, cost_s)
         if self.max_rows < self.most_rows:
             self._age_next(n_rows, cost_s)
@@ -180,7 +186,7 @@ class Admission:
         if self.full_s > two_fit_s >= self.costs.cost_s(n_rows):
             self._retry(n_rows)
         self._n_seen += 1
-        if self._n_seen < 64 or self._n_seen % 16 == 0:
+        if self._n_seen < YOUNG or self._n_seen % 16 == 0:
             self.settle()
 
     def _age_next(self, n_rows: int, cost_s: float) -> None:
@@ -224,7 +230,9 @@ class Admission:
         # Slow at times, because the machine is busy, not because of its rows.
         if typical_s <= self.slo_s * CHEAP_BATCH_SHARE:
             return True
-        if typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
+        # While full batches are scored, half ones are not: what those took in calmer times is no measure.
+        is_known_to_pay = n_rows == self.max_rows and self._n_seen >= YOUNG
+        if not is_known_to_pay and typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
             return False
         spread_s = max(0.0, high_s - typical_s)
         return in_turn_s(2 - MISSED_SHARE, 2, typical_s, spread_s) <= self.slo_s * CERTAIN_SHARE
@@ -244,8 +252,8 @@ class Admission:
         A request that finds everything idle and fits one batch is always tried: nobody is hurt, and
         only what is tried is learned from. Nothing is idle where the loop is behind.
 
-        One's own batch is costed full, as it may be by the time it starts. Where batches are half empty,
-        one that only a full batch would make late is admitted too, and the batch is kept short for it.
+        One's own batch is costed full, as it may be by the time it starts. Where the model is idle at
+        times, one that only a full batch would make late is admitted too, and the batch is kept short for it.
 
         Args:
             n_rows: Its rows.
@@ -267,6 +275,7 @@ class Admission:
                 return None
         if n_rows <= self.max_rows:
             if small_rows == large_rows == 0 and rest_s <= 0 and not is_behind:
+                self._n_in_a_row = 0
                 return None
             return self._refusal_small(n_rows, budget_s, small_rows, large_rows, rest_s)
         return self._refusal_large(n_rows, budget_s, small_rows, large_rows, rest_s)
@@ -294,7 +303,7 @@ class Admission:
         Under overload it does not: the batches would answer fewer than full ones.
         """
         limit_s = min(limit_s, self._limit_s)
-        if 2 * self._last_rows > self.max_rows or self._next_s(n_rows, rest_s) > limit_s:
+        if self._n_in_a_row > LIGHT_IN_A_ROW or self._next_s(n_rows, rest_s) > limit_s:
             return False
         self._limit_s, self._slack_s = limit_s, 0.0
         return True

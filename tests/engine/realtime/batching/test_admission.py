@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from engine.realtime.batching.admission import (
     CERTAIN_SHARE,
     FULL_BATCH_SHARE,
+    LIGHT_IN_A_ROW,
     MISSED_SHARE,
     Admission,
     CostModel,
@@ -115,11 +116,16 @@ def test_a_batch_kept_short_for_one_takes_no_more_than_that_one_allows() -> None
     assert admission.refusal(1, budget_s=SLO_S, small_rows=8, large_rows=0, rest_s=1e-9) is None
 
 
-def test_no_batch_is_kept_short_where_full_ones_are_needed() -> None:
+def test_no_batch_is_kept_short_where_the_model_is_never_idle() -> None:
     admission = exact()
     just_s = (service_s(8) + 1e-6) / CERTAIN_SHARE
-    admission.observe(17, service_s(17))
-    assert admission.refusal(1, budget_s=just_s, small_rows=0, large_rows=0, rest_s=1e-9) is not None
+    idle = {"budget_s": SLO_S, "small_rows": 0, "large_rows": 0, "rest_s": 0.0}
+    for n_in_a_row in (LIGHT_IN_A_ROW, LIGHT_IN_A_ROW + 1):
+        assert admission.refusal(1, **idle) is None
+        for _ in range(n_in_a_row):
+            admission.observe(4, service_s(4))
+        refusal = admission.refusal(1, budget_s=just_s, small_rows=0, large_rows=0, rest_s=1e-9)
+        assert (refusal is None) == (n_in_a_row == LIGHT_IN_A_ROW)
 
 
 def test_costs_that_scatter_still_leave_ninety_nine_in_a_hundred_in_time() -> None:
@@ -225,6 +231,18 @@ def test_a_batch_never_takes_more_than_its_share_of_the_promise() -> None:
     admission = exact(most_rows=1024)
     assert service_s(admission.max_rows) * (2 - MISSED_SHARE) <= CERTAIN_SHARE * SLO_S
     assert service_s(2 * admission.max_rows) * (2 - MISSED_SHARE) > CERTAIN_SHARE * SLO_S
+
+
+def test_what_half_a_batch_took_in_calmer_times_does_not_halve_the_cap() -> None:
+    admission = Admission(SLO_S, 32)
+    calm_s = {16: 0.009, 32: 0.015}
+    for n_rows in [16, 32] * 32:
+        admission.observe(n_rows, calm_s[n_rows])
+    assert admission.max_rows == 32
+    for _ in range(64):
+        admission.observe(32, 1.3 * calm_s[32])
+    assert admission.costs.typical_s(32) > 2 * admission.costs.typical_s(16)
+    assert admission.max_rows == 32
 
 
 def test_where_rows_cost_what_they_cost_alone_batches_stay_short() -> None:
