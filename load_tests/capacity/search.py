@@ -22,6 +22,10 @@ SMALLEST_STEP = 1.04
 """Factors by which the staircase moves."""
 N_STAIRS = 12
 """Runs at the smallest step, whose mean is the estimate."""
+N_ALIKE = 4
+"""So many runs with the same outcome in a row tell that the capacity is far from there."""
+MOST_RUNS = 60
+"""Of a staircase."""
 MARGIN = 0.98
 """Half a step: where runs hold just so, the rate confirmed lies on the side that holds."""
 N_REPEATS = 5
@@ -150,19 +154,24 @@ class _Search:
 
         Each run that holds raises the rate by a step, each other lowers it; the step shrinks at
         every turn, and the estimate is the geometric mean of the rates tried at the smallest. One
-        spoiled run moves it by a step's share, not by half of what is left to search.
+        spoiled run moves it by a step's share, not by half of what is left to search. A spoiled minute
+        leaves a long way to go: several outcomes alike make the step grow again (Taylor and Creelman's
+        PEST, 1967), and the rates on the way there do not count.
         """
         rate, step = guess, FIRST_STEP
         outcomes: list[bool] = []
         visited: list[float] = []
-        while len(visited) < N_STAIRS and rate > guess / MAX_FALL:
+        while len(visited) < N_STAIRS and len(outcomes) < MOST_RUNS and rate > guess / MAX_FALL:
             outcomes.append(held := self._holds(rate))
             if outcomes[-2:] in ([True, False], [False, True]):
                 step = max(SMALLEST_STEP, math.sqrt(step))
+            elif outcomes[-N_ALIKE:] == [held] * N_ALIKE:
+                step = min(FIRST_STEP, step**2)
+                visited.clear()
             if step == SMALLEST_STEP:
                 visited.append(rate)
             rate *= step if held else 1 / step
-        return statistics.geometric_mean(visited) if len(visited) == N_STAIRS else 0.0
+        return statistics.geometric_mean(visited) if visited else 0.0
 
     def confirmed(self, guess: float) -> float:
         """A rate most of whose repeats hold; 0 where there is none.

@@ -44,6 +44,16 @@ def test_a_noisy_engine_s_capacity_repeats_within_ten_percent(seed: int) -> None
     assert found.rate == pytest.approx(5_000, rel=0.1)
 
 
+@pytest.mark.parametrize("share", [0.3, 3.0])
+def test_a_minute_in_which_the_machine_was_another_leads_nowhere(share: float) -> None:
+    calm = engine_bearing(5_000, noise=0.02)
+    disturbed = iter([engine_bearing(share * 5_000, noise=0.02)] * 10)
+    found = find_max(
+        PROMISE, lambda rate, to_the_end: next(disturbed, calm)(rate, to_the_end), first_guess=share * 5_000
+    )
+    assert found.rate == pytest.approx(5_000, rel=0.1)
+
+
 def test_no_capacity_is_reported_where_no_rate_holds() -> None:
     found = find_max(
         PROMISE, lambda rate, to_the_end: Trial(rate, 1000, 1000, 0.0, None, None), first_guess=5_000
