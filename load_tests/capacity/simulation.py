@@ -1,6 +1,7 @@
 """Predicts an engine's latency and capacity from what one request, one batch and one row cost.
 
-A replica is one loop: it reads what has arrived, scores it together, answers, and looks again.
+A replica is one loop: it reads what has arrived, scores it together, answers, and looks again. What is
+dear to score is scored in a thread, while the loop reads and answers.
 The costs are measured in two short closed loops, one narrow and one wide, from the engine's own
 counters and the throughput seen from outside. In a closed loop requests come in bunches, as soon as
 others are answered; at random times each wakes the engine by itself, which costs more. Where the
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.realtime.batching.batcher import INLINE_S
 from load_tests.capacity.search import Capacity, Trial, find_max
 from load_tests.results.slo import Promise
 from load_tests.server_view import Series
@@ -40,6 +42,11 @@ class Costs:
     row_s: float
     max_batch_rows: int = 1024
     replicas: int = 1
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether the engine scores in a thread, so that requests cost the loop time and batches do not."""
+        return self.batch_s + self.row_s > INLINE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,7 @@ def simulate(
     """
     latencies = np.empty_like(arrivals)
     at_most = max(1, costs.max_batch_rows // rows_per_request)
+    beside_s, own_s = (costs.request_s, 0.0) if costs.in_thread else (0.0, costs.request_s)
     free_at, first = 0.0, 0
     while first < len(arrivals):
         start = max(free_at, arrivals[first])
@@ -141,8 +149,8 @@ def simulate(
             continue
         end = min(int(np.searchsorted(arrivals, start, "right")), first + at_most)
         n = end - first
-        free_at = start + costs.batch_s + n * (costs.request_s + rows_per_request * costs.row_s)
-        latencies[first:end] = free_at - arrivals[first:end]
+        free_at = start + costs.batch_s + n * (own_s + rows_per_request * costs.row_s)
+        latencies[first:end] = free_at + beside_s - arrivals[first:end]
         first = end
     return latencies
 

@@ -43,10 +43,12 @@ LIGHT_IN_A_ROW = 8
 """After more batches without an idle moment between them, the load is not light."""
 
 MISSED_SHARE = 0.5
+MISSED_SHARE_AT_MOST = 0.85
 WORTH_DOUBLING = 1.8
 """A batch that typically takes at most this many times what half of it takes may take longer, as long as
-who comes when this share of the one under way is over is answered in time: smaller ones would answer
-fewer, and hardly sooner."""
+who comes when ``MISSED_SHARE`` of the one under way is over is answered in time: smaller ones would answer
+fewer, and hardly sooner. Once it is the cap, ``MISSED_SHARE_AT_MOST`` will do: what is over the typical cost
+is the busy machine's doing, and smaller batches would be late by as much."""
 
 
 def in_turn_s(turns: float, n_uncertain: float, typical_s: float, spread_s: float) -> float:
@@ -230,12 +232,14 @@ class Admission:
         # Slow at times, because the machine is busy, not because of its rows.
         if typical_s <= self.slo_s * CHEAP_BATCH_SHARE:
             return True
-        # While full batches are scored, half ones are not: what those took in calmer times is no measure.
-        is_known_to_pay = n_rows == self.max_rows and self._n_seen >= YOUNG
-        if not is_known_to_pay and typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
+        missed_share = MISSED_SHARE
+        if n_rows == self.max_rows and self._n_seen >= YOUNG:
+            # While full batches are scored, half ones are not: what those took in calmer times is no measure.
+            missed_share = MISSED_SHARE_AT_MOST
+        elif typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
             return False
         spread_s = max(0.0, high_s - typical_s)
-        return in_turn_s(2 - MISSED_SHARE, 2, typical_s, spread_s) <= self.slo_s * CERTAIN_SHARE
+        return in_turn_s(2 - missed_share, 2, typical_s, spread_s) <= self.slo_s * CERTAIN_SHARE
 
     def refusal(
         self,

@@ -20,6 +20,13 @@ def test_what_arrives_while_the_loop_is_busy_is_scored_together() -> None:
     assert latencies == pytest.approx([0.010, 0.019, 0.018, 0.011])
 
 
+def test_requests_are_read_and_answered_while_a_dear_batch_is_scored() -> None:
+    dear = Costs(request_s=0.001, batch_s=0.010, row_s=0.0)
+    assert simulate(dear, np.array([0.0, 0.001, 0.002])) == pytest.approx([0.011, 0.020, 0.019])
+    cheap = Costs(request_s=0.001, batch_s=0.0001, row_s=0.0)
+    assert simulate(cheap, np.array([0.0, 0.0005])) == pytest.approx([0.0011, 0.0017])
+
+
 def test_a_batch_holds_no_more_rows_than_it_may() -> None:
     costs = Costs(request_s=0.0, batch_s=0.010, row_s=0.0, max_batch_rows=2)
     assert simulate(costs, np.zeros(4)) == pytest.approx([0.010, 0.010, 0.020, 0.020])

@@ -84,6 +84,25 @@ def test_a_busy_machine_does_not_make_batches_of_single_rows() -> None:
     assert outcome.in_time(arrivals) >= 0.4 * DEAR_CAPACITY * 10.0
 
 
+@pytest.mark.parametrize("load", [2.0, 4.0])
+def test_stalls_that_have_nothing_to_do_with_rows_leave_the_batches_full(load: float) -> None:
+    draw = random.Random(2)
+
+    def stalled_s(n_rows: int) -> float:
+        return 0.0075 + 0.00031 * n_rows + (draw.uniform(0.004, 0.016) if draw.random() < 0.1 else 0.0)
+
+    calm_s = 0.0075 + 0.00031 * 32
+    capacity = 32 / (calm_s + 0.1 * 0.010)
+    admission = Admission(SLO_S, 32)
+    for _ in range(64):
+        admission.observe(16, 0.0075 + 0.00031 * 16)
+        admission.observe(32, calm_s)
+    arrivals = list(poisson(load * capacity, 20.0))
+    outcome = simulate(arrivals, admission, stalled_s)
+    assert outcome.in_time(arrivals) >= 0.9 * capacity * 20.0
+    assert outcome.in_time(arrivals) >= 0.99 * len(outcome.answered_s)
+
+
 def test_an_estimate_so_high_that_nobody_may_wait_is_corrected_within_seconds() -> None:
     admission = learned_dear()
     for cost_s in [0.2] * 20 + [dear_s(8)] * 20:
