@@ -98,7 +98,7 @@ class Scorer:
             path: The bundle's directory.
             device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster;
                 ``cuda`` uses it for all.
-            count_bins: Count the bins of every 16th row while it is scored, see ``bin_counts``.
+            count_bins: Count the bins of one row in 61 while it is scored, see ``bin_counts``.
 
         Raises:
             InvalidBundle: It is not intact.
