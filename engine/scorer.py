@@ -82,7 +82,10 @@ class Scorer:
         self._backend = backend
         self._dtype = np.dtype(self.schema.output.type)
         self._link = bundle.manifest.link
-        self._in_place = backend.margin_dtype == self._dtype
+        # At hand, since a single row feels each step from the scorer to its backend's kernel.
+        self._n_outputs, self._margin_dtype = backend.n_outputs, backend.margin_dtype
+        self._margins_of_rows = backend.score_rows
+        self._in_place = self._margin_dtype == self._dtype
         self._after = bundle.manifest.after or NOTHING
         self._finished = self._in_place and self._link.name == "identity" and self._after == NOTHING
         _check_outputs(bundle, backend)
@@ -95,7 +98,7 @@ class Scorer:
             path: The bundle's directory.
             device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster;
                 ``cuda`` uses it for all.
-            count_bins: Count the bins of every 16th row while it is scored, see ``bin_counts``.
+            count_bins: Count the bins of one row in 61 while it is scored, see ``bin_counts``.
 
         Raises:
             InvalidBundle: It is not intact.
@@ -147,14 +150,14 @@ class Scorer:
 
     def score_columns(self, columns: Columns) -> NDArray[Any]:
         """Scores [n, columns] of prepared columns, and what is made of them; of bad rows, anything."""
-        margins = np.empty((columns.n_rows, self._backend.n_outputs), self._backend.margin_dtype)
+        margins = np.empty((columns.n_rows, self._n_outputs), self._margin_dtype)
         self._backend.score_columns(columns.arrays, margins)
         return margins if self._finished else self._answered(margins)
 
     def score_rows(self, X: NDArray[Any]) -> NDArray[Any]:
         """The same of a prepared block, C-order [n, F] of the schema's type; taken as it is, unchecked."""
-        margins = np.empty((len(X), self._backend.n_outputs), self._backend.margin_dtype)
-        self._backend.score_rows(X, margins)
+        margins = np.empty((len(X), self._n_outputs), self._margin_dtype)
+        self._margins_of_rows(X, margins)
         return margins if self._finished else self._answered(margins)
 
     def tabulate(self, scores: NDArray[Any], bad: Mapping[int, str]) -> pa.Table:

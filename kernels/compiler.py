@@ -50,11 +50,20 @@ _believe_in_blas()
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` at its first call and keep the machine code on disk if possible."""
+    return _compiled(function, FLAGS)
+
+
+def object_kernel(function: Callable[..., Any]) -> Any:
+    """The same for a function that does touch Python objects, so that no other thread runs meanwhile."""
+    return _compiled(function, {**FLAGS, "nogil": False})
+
+
+def _compiled(function: Callable[..., Any], flags: dict[str, Any]) -> Any:
     function.__qualname__ = f"{function.__qualname__}_{sources_digest(inspect.getfile(function))}"
     try:
-        return _kept_if_possible(njit(cache=True, **FLAGS)(function))
+        return _kept_if_possible(njit(cache=True, **flags)(function))
     except RuntimeError:  # Numba: "no locator available", that is, no directory can be written
-        return njit(**FLAGS)(function)
+        return njit(**flags)(function)
 
 
 def _kept_if_possible(dispatcher: Any) -> Any:
@@ -109,7 +118,7 @@ def sources_digest(file: str) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(found))).hexdigest()[:12]
 
 
-def entry(function: Any, *examples: Any) -> Callable[..., None]:
+def entry(function: Any, *examples: Any) -> Callable[..., Any]:
     """A kernel's machine code for arguments of the examples' types, without the dispatcher before it.
 
     Numba looks at the type of each argument in each call, which takes a quarter of the time of a call
@@ -117,7 +126,7 @@ def entry(function: Any, *examples: Any) -> Callable[..., None]:
     """
     signature = tuple(typeof(example) for example in examples)
     function.compile(signature)
-    machine_code: Callable[..., None] = function.overloads[signature].entry_point
+    machine_code: Callable[..., Any] = function.overloads[signature].entry_point
     return machine_code
 
 

@@ -29,8 +29,8 @@ def addresses_of(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
 
 
 def over_arrays(
-    machine_code: Callable[..., None], model: NDArray[np.int64], arrays: Sequence[NDArray[Any]]
-) -> Callable[..., None]:
+    machine_code: Callable[..., Any], model: NDArray[np.int64], arrays: Sequence[object]
+) -> Callable[..., Any]:
     """``machine_code`` with the address of ``model`` as its first argument.
 
     A partial and not a method: a call of one row takes 1 µs, and a method 0.07 of them. It keeps alive what

@@ -85,7 +85,7 @@ class Preparer:
 
         Where decoding fails, decode without a type and call ``rows``: it names each bad row.
         """
-        return self._rows.typed_tuples(list(map(msgspec.structs.astuple, rows)))
+        return self._rows.tuples(list(map(msgspec.structs.astuple, rows)))
 
     def matrix(self, values: NDArray[Any]) -> Prepared:
         """A numeric matrix [n, F], columns in the order of the schema, as a block.

@@ -1,34 +1,26 @@
 """Rows of Python values as a block: a fast way for ordinary rows, a careful one that finds the reason.
 
-Ordinary is a row whose numbers are all floats, integers or null and whose categories are known: its
-numbers are packed by ``struct``, its categories looked up. Whatever else it may be, the careful way
+Ordinary is a dict or tuple whose numbers are all floats, integers or null and whose categories are known:
+one kernel writes its numbers, and its categories are looked up. Whatever else it may be, the careful way
 decides with each feature's ``Rule``; the fast way only ever gives the same numbers sooner.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from types import NoneType
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from engine.prepare.buffers import Floats
-from engine.prepare.rules import INTEGER_TYPES, MISSING, BadValue, Rule, in_words
+from engine.prepare.rules import INTEGER_TYPES, MISSING, BadValue, Rule, bounds, in_words
 from engine.schema import Feature, Schema
 from kernels.columns.hashing import bucket_of
+from kernels.objects import Number, WriteRow, row_writers
 
 Pick = Callable[[Any], tuple[Any, ...]]
 Prepared = tuple[Floats, dict[int, str]]
 
-_NUMBERS = frozenset({float, int, NoneType})
-_RANGES = {
-    "int8": "b", "int16": "h", "int32": "i", "int64": "q",
-    "uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q",
-}  # fmt: skip
-ODD = (LookupError, TypeError, AttributeError, OverflowError, struct.error, BadValue)
-"""What the fast way raises where a row is not an ordinary one."""
 _ABSENT = object()
 
 
@@ -61,48 +53,50 @@ class RowReader:
         self._names = schema.names
         self._rules = rules
         self._dtype = schema.dtype
-        packed = [place for place, rule in enumerate(rules) if not _looked_up(rule)]
-        others = [place for place, rule in enumerate(rules) if _looked_up(rule)]
-        self._numbers_of_mapping = _picker([self._names[place] for place in packed])
+        others = [place for place, rule in enumerate(rules) if rule.feature.type == "category"]
+        numbers = [
+            _number(feature, place)
+            for place, feature in enumerate(schema.features)
+            if feature.type != "category"
+        ]
+        self._write_mapping, self._write_tuple = row_writers(numbers, schema.dtype)
         self._others_of_mapping = _picker([self._names[place] for place in others])
-        self._numbers_of_tuple = _picker(packed)
         self._others_of_tuple = _picker(others)
         self._lookups = [(place, _lookup(rules[place])) for place in others]
-        self._packing = _Packing(schema, packed)
         self._singles = [place for place, rule in enumerate(rules) if rule.feature.type == "float32"]
 
     def mappings(self, rows: Sequence[Mapping[str, object]]) -> Prepared:
-        """Rows as decoded JSON objects."""
-        return self._read(rows, self._numbers_of_mapping, self._others_of_mapping, self._packing.write)
+        """Rows as decoded JSON objects; other mappings than dicts take longer."""
+        return self._read(rows, dict, self._write_mapping, self._others_of_mapping)
 
     def tuples(self, rows: Sequence[tuple[object, ...]]) -> Prepared:
         """Rows as values of any kind in the order of the schema."""
-        return self._read(rows, self._numbers_of_tuple, self._others_of_tuple, self._packing.write)
+        return self._read(rows, tuple, self._write_tuple, self._others_of_tuple)
 
-    def typed_tuples(self, rows: Sequence[tuple[object, ...]]) -> Prepared:
-        """Rows as values of the types of ``row_type``, which are not checked again."""
-        return self._read(rows, self._numbers_of_tuple, self._others_of_tuple, self._packing.write_typed)
-
-    def _read(
-        self, rows: Sequence[Any], numbers_of: Pick, others_of: Pick, write: Callable[..., None]
-    ) -> Prepared:
+    def _read(self, rows: Sequence[Any], kind: type, write: WriteRow, others_of: Pick) -> Prepared:
         X = np.empty((len(rows), len(self._names)), self._dtype)
         bad: dict[int, str] = {}
         if not X.size:
             return X, bad
-        width, lookups = len(self._names), self._lookups
-        flat = X.reshape(-1).data if lookups else X
+        lookups = self._lookups
+        flat: Any = X.reshape(-1).data if lookups else X
         for at, row in enumerate(rows):
-            try:
-                write(flat, at, numbers_of(row))
-                if lookups:
-                    for (place, lookup), value in zip(lookups, others_of(row), strict=True):
-                        flat[at * width + place] = lookup[value]  # type: ignore[call-overload]
-            except ODD:
+            ordinary = type(row) is kind and write(id(row), X, at)
+            if not ordinary or (lookups and not self._look_up(flat, at, others_of, row)):
                 reason = self._careful(X, at, row)
                 if reason is not None:
                     bad[at] = reason
         return X, bad
+
+    def _look_up(self, flat: Any, at: int, others_of: Pick, row: Any) -> bool:
+        """Write a row's categories; whether all of them are ordinary."""
+        first = at * len(self._names)
+        try:
+            for (place, lookup), value in zip(self._lookups, others_of(row), strict=True):
+                flat[first + place] = lookup[value]
+        except (LookupError, TypeError):
+            return False
+        return True
 
     def _careful(self, X: Floats, at: int, row: Any) -> str | None:
         """Write a row by its rules; the reason if it is bad."""
@@ -132,57 +126,22 @@ class RowReader:
         return value
 
 
-class _Packing:
-    """Writes the numeric features of a row into their places, categories' places between them."""
-
-    def __init__(self, schema: Schema, packed: Sequence[int]) -> None:
-        features = [schema.features[place] for place in packed]
-        gap = f"{schema.dtype.itemsize}x"
-        places = range(len(schema.features))
-        self._row_bytes = schema.dtype.itemsize * len(places)
-        self._row = struct.Struct("=" + "".join(schema.dtype.char if p in packed else gap for p in places))
-        self._required = any(feature.required for feature in features)
-        integers = [place for place, feature in enumerate(features) if feature.type in _RANGES]
-        self._integers_of = _picker(integers)
-        self._ranges = struct.Struct("=" + "".join(_RANGES[features[place].type] for place in integers))
-        rounds = schema.block == "float64" and any(feature.type == "float32" for feature in features)
-        kinds = "".join("f" if feature.type == "float32" else "d" for feature in features)
-        self._rounding = struct.Struct("=" + kinds) if rounds else None
-
-    def write(self, flat: Any, row: int, numbers: Sequence[Any]) -> None:
-        """Pack ``numbers`` into a row of ``flat``; raises one of ``ODD`` where one of them is odd."""
-        kinds = {*map(type, numbers)}
-        if not kinds <= _NUMBERS:
-            raise TypeError
-        self._write(flat, row, numbers, has_null=NoneType in kinds)
-
-    def write_typed(self, flat: Any, row: int, numbers: Sequence[Any]) -> None:
-        """The same for numbers that are known to be floats, integers or null."""
-        self._write(flat, row, numbers, has_null=None in numbers)
-
-    def _write(self, flat: Any, row: int, numbers: Sequence[Any], *, has_null: bool) -> None:
-        if self._ranges.size:
-            integers = self._integers_of(numbers)
-            self._ranges.pack(*(_with(0, integers) if has_null else integers))
-        if has_null:
-            numbers = _with(MISSING, numbers)
-        if self._required and (total := sum(numbers)) != total:
-            raise TypeError
-        if self._rounding is not None:
-            numbers = self._rounding.unpack(self._rounding.pack(*numbers))
-        self._row.pack_into(flat, row * self._row_bytes, *numbers)
-
-
-def _with(value: float, numbers: Sequence[Any]) -> list[Any]:
-    """The numbers with ``value`` in the place of null."""
-    return [value if number is None else number for number in numbers]
+def _number(feature: Feature, place: int) -> Number:
+    return Number(
+        feature.name,
+        place,
+        bounds=bounds(feature) if feature.type in INTEGER_TYPES else None,
+        is_bool=feature.type == "bool",
+        is_single=feature.type == "float32",
+        is_required=feature.required,
+    )
 
 
 class _Lookup(dict[object, float]):
-    """The numbers of a category's or boolean's values; raises ``LookupError`` for the careful way."""
+    """The numbers of a category's values; raises ``LookupError`` for the careful way."""
 
     def __init__(self, rule: Rule) -> None:
-        super().__init__({False: 0.0, True: 1.0} if rule.feature.type == "bool" else {**rule.codes})
+        super().__init__(rule.codes)
         if not rule.feature.required:
             self[None] = MISSING
         unseen = rule.unseen_code
@@ -208,12 +167,7 @@ class _IntegerLookup(_Lookup):
 
 
 def _lookup(rule: Rule) -> _Lookup:
-    integers = rule.feature.type == "category" and not rule.of_strings
-    return _IntegerLookup(rule) if integers else _Lookup(rule)
-
-
-def _looked_up(rule: Rule) -> bool:
-    return rule.feature.type in ("category", "bool")
+    return _Lookup(rule) if rule.of_strings else _IntegerLookup(rule)
 
 
 def _picker(keys: Sequence[Any]) -> Pick:

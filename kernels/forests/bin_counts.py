@@ -2,9 +2,10 @@
 
 A forest's kernel makes the bins of a chunk of rows; with a *tally*, it adds those of every STRIDE-th row
 to it before the trees read them: the first row, the one STRIDE later and so on, over all calls. That is
-an exact count of a systematic sample, whatever batches the rows come in. No score changes.
+an exact count of a systematic sample, whatever batches the rows come in. No score changes. Threads share a
+tally: each addition is one step of the processor, and none waits for a lock.
 
-A tally's counts are one int64 array, so those of several threads, processes or hours add up. A bin lies
+A tally's counts are one int64 array, so those of several processes or hours add up. A bin lies
 between two neighbouring thresholds of the forest (see ``binning``): the first and the last one of a
 column are the values beyond its outermost thresholds, and the very last bin is missing values. Features
 that no node tests have no bins.
@@ -13,12 +14,14 @@ that no node tests have no bins.
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compiler import kernel
+from kernels.compiler import inlined, kernel
 from kernels.forests.binning import Binning
+from kernels.forests.simd import add_at
 from kernels.parts import part
 
-STRIDE = 16
-"""One row in so many is counted: a sample tells of drift as well, and costs a fraction."""
+STRIDE = 61
+"""One row in so many is counted: a sample tells of drift as well, and costs a fraction. A prime number, so
+that batches of like size and order do not show the same rows each time."""
 SEEN = 0
 """Where in the counts the number of rows is that were scored; those of bins follow it."""
 
@@ -41,11 +44,16 @@ def count_chunk(model: NDArray[np.int64], tally: int, bins: NDArray[np.uint16], 
     counts = part(model, tally + 1, np.int64)
     if len(counts):
         first_bin = part(model, tally, np.int64)
-        first = -counts[SEEN] % STRIDE
-        counts[SEEN] += n_rows
-        for row in range(first, n_rows, STRIDE):
+        seen = add_at(item_address(counts, SEEN), n_rows)
+        for row in range(-seen % STRIDE, n_rows, STRIDE):
             for c in range(len(first_bin)):
-                counts[first_bin[c] + bins[row, c]] += 1
+                add_at(item_address(counts, first_bin[c] + bins[row, c]), 1)
+
+
+@inlined
+def item_address(items: NDArray[np.int64], index: int) -> int:
+    """Where an item is."""
+    return items.ctypes.data + index * items.itemsize
 
 
 class CountedBins:

@@ -6,6 +6,7 @@ caller guarantees that every index is in range.
 
     pointer_at     an address as a pointer, to see the memory there as an array
     item_at        an item of an array by its address
+    add_at         add to an integer in memory, whichever threads do so at the same time
     stack_memory   memory that the function gives back when it returns
     rank16         how many of 16 sorted edges lie below a value
     exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
@@ -51,6 +52,17 @@ def item_at(typingctx: Any, address: Any, index: Any, array: Any) -> Any:
         return builder.load(builder.gep(item, [builder.zext(index, _INDEX)]))
 
     return array.dtype(types.intp, index, array), emit
+
+
+@intrinsic
+def add_at(typingctx: Any, address: Any, amount: Any) -> Any:
+    """Add ``amount`` to the int64 at ``address``, in one step for all threads; what was there before."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, amount = arguments
+        return builder.atomic_rmw("add", builder.inttoptr(address, _INDEX.as_pointer()), amount, "monotonic")
+
+    return types.int64(types.intp, types.int64), emit
 
 
 @intrinsic

@@ -19,6 +19,7 @@ import msgspec
 
 from engine.pages.machine import processor
 from load_tests.environments import CACHE, PeerUnavailable
+from load_tests.kernels import counts
 from load_tests.kernels import models as kernel_models
 from load_tests.kernels.contender import Worker
 from load_tests.kernels.models import Model
@@ -27,6 +28,8 @@ from load_tests.kernels.tables import Measurement, is_ours, summary, table
 OWN = ("tandem", "tandem-columns", "tandem-dict")
 SIZES = (1, 8, 64, 32_768, 1_000_000)
 QUICK_SIZES = (1, 64, 32_768)
+COUNTED = ("500x31-30",)
+COUNTED_SIZES = (1, 64, 32_768)
 N_CHECKED_IN_BATCH = 64
 LIBRARIES = {
     "lightgbm": (
@@ -80,6 +83,8 @@ def compare(
 def main() -> int:
     """Run the benchmark as the command line asks; 1 if our own kernel failed on a model."""
     options = _options()
+    if options.counts:
+        return _count(options)
     machine = Machine(processor(), platform.python_version(), os.cpu_count() or 1, options.core, _command())
     options.json.parent.mkdir(parents=True, exist_ok=True)
     failed, everything = False, []
@@ -99,6 +104,16 @@ def main() -> int:
     print(summary(everything) + "\n")
     print(f"{machine.machine}, core {machine.core}, Python {machine.python}: `{machine.command}`")
     return int(failed)
+
+
+def _count(options: argparse.Namespace) -> int:
+    """Print what counting bins costs, in this process."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {options.core})
+    for name in options.models:
+        print(counts.table(kernel_models.load(name), options.sizes, options.seconds) + "\n", flush=True)
+    print(f"{processor()}, core {options.core}, Python {platform.python_version()}: `{_command()}`")
+    return 0
 
 
 def _started(
@@ -152,11 +167,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="LIBRARY", help="contenders, besides which none run")
     parser.add_argument("--sizes", nargs="+", type=int, metavar="ROWS", help="rows per call")
     parser.add_argument("--rounds", type=int, help="times that all contenders are measured in turn")
-    parser.add_argument("--seconds", type=float, default=0.15, help="at least so long per measurement")
+    parser.add_argument("--seconds", type=float, help="at least so long per measurement")
     parser.add_argument("--core", type=int, default=max(_cores()), help="the core to run on")
     parser.add_argument("--json", type=Path, default=CACHE / "kernels" / "results.jsonl")
     parser.add_argument("--quick", action="store_true", help="one model, what is installed, under a minute")
+    parser.add_argument("--counts", action="store_true", help="what counting bins costs the kernel instead")
     options = parser.parse_args()
+    if options.counts:
+        options.models, options.sizes = options.models or COUNTED, options.sizes or COUNTED_SIZES
+        options.seconds = options.seconds or 20.0
+    options.seconds = options.seconds or 0.15
     options.models = options.models or (kernel_models.QUICK if options.quick else list(kernel_models.RECIPES))
     options.sizes = options.sizes or (QUICK_SIZES if options.quick else SIZES)
     options.rounds = options.rounds or (3 if options.quick else 5)

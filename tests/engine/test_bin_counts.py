@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from engine.errors import InvalidConfig
 from engine.packing import pack
 from engine.scorer import Scorer
-from kernels.forests.bin_counts import SEEN
+from kernels.forests.bin_counts import SEEN, STRIDE
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_a_scorer_counts_the_rows_it_scores_and_nothing_before(counting, late, s
     assert counts[SEEN] == len(some_flights)
     names = [counting.schema.features[feature].name for feature in bins.features]
     wind = names.index("wind_speed")
-    sampled = some_flights["wind_speed"][::16]
+    sampled = some_flights["wind_speed"][::STRIDE]
     assert bins.of_column(counts, wind).sum() == len(sampled)
     assert bins.missing(counts)[wind] == sampled.null_count()
 
@@ -65,6 +65,6 @@ def test_an_outlier_of_a_feature_is_seen(tmp_path):
     )
     scorer = Scorer.load(pack(booster, name="sum", out=tmp_path), count_bins=True)
 
-    scorer.score_rows(np.tile(np.array([[-9.0, np.inf]], scorer.schema.dtype), (16 * 7, 1)))
+    scorer.score_rows(np.tile(np.array([[-9.0, np.inf]], scorer.schema.dtype), (STRIDE * 7, 1)))
 
     assert scorer.bin_counts.bins.out_of_range(scorer.bin_counts.counts()).tolist() == [[7, 0], [0, 7]]

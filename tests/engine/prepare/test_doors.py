@@ -1,6 +1,9 @@
 """The promise of prepare: through every door a row is the same bits, or bad for the same reason."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -10,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.prepare.preparer import Columns, Preparer
-from engine.schema import Feature
-from tests.engine.prepare.drawn_tables import Drawn, drawn
+from engine.prepare.rules import BadValue, Rule
+from engine.schema import Feature, Schema
+from tests.engine.prepare.drawn_tables import INTEGERS, Drawn, drawn
 
 many = settings(max_examples=100, deadline=None)
 
@@ -97,6 +101,48 @@ def test_a_matrix_equals_its_columns_as_a_table(data: st.DataObject) -> None:
     X, bad = preparer.matrix(values)
     assert bad == columns.bad
     assert same(X, block_of(columns), bad)
+
+
+ODD_VALUES = (
+    *(None, True, False, math.nan, math.inf, -0.0, 0, 1, 2, 1.5, 0.1, 127, 128, -129, 1e39, -1e300),
+    *(2**53 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64 - 1, 2**64, 2.0**63, 10**400),
+    *("AA", "ZZ", "1", b"1", [1], (), {}, 1j, Decimal(1), Fraction(1, 2), HTTPStatus.OK),
+    *(np.float64(0.1), np.float32(0.1), np.int8(7), np.uint64(2**64 - 1), np.True_, np.nan),
+)
+FEATURES = [
+    *(Feature("x", kind) for kind in ("float32", "float64", "bool", *INTEGERS)),
+    *(Feature("x", "category", pool, unseen="other") for pool in (("AA", "UA"), (1, 7, 128))),
+]
+
+
+@many
+@given(st.data())
+def test_a_row_of_any_objects_is_what_its_rules_say(data: st.DataObject) -> None:
+    drawn_features = data.draw(st.lists(st.tuples(st.sampled_from(FEATURES), st.booleans()), min_size=1))
+    features = [
+        msgspec.structs.replace(feature, name=f"x{place}", required=required)
+        for place, (feature, required) in enumerate(drawn_features)
+    ]
+    schema = Schema(tuple(features), data.draw(st.sampled_from(["float32", "float64"])))
+    row = {feature.name: data.draw(st.sampled_from(ODD_VALUES)) for feature in features}
+    X, bad = Preparer(schema).rows([row])
+    numbers, reason = by_rules(features, row)
+    assert bad == ({} if reason is None else {0: reason})
+    with np.errstate(over="ignore"):
+        assert same(X, np.array([numbers], np.float64).astype(schema.dtype), bad)
+
+
+def by_rules(features: list[Feature], row: dict[str, object]) -> tuple[list[float], str | None]:
+    """The numbers of a row, rounded to their features' types, and the first reason why it is bad."""
+    numbers = []
+    for feature in features:
+        try:
+            number = Rule(feature)(row[feature.name])
+        except BadValue as reason:
+            return [math.nan] * len(features), str(reason)
+        with np.errstate(over="ignore"):
+            numbers.append(float(np.float32(number)) if feature.type == "float32" else number)
+    return numbers, None
 
 
 def plain(schema: pa.Schema) -> pa.Schema:

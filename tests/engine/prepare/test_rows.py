@@ -1,6 +1,7 @@
 """What a request's rows, matrices and tensors may hold, beyond what a table can."""
 
 import math
+from collections import ChainMap, OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,18 @@ def test_an_absent_key_is_an_error_that_says_what_to_send() -> None:
     row = flight()
     del row["hour"]
     assert only_reason([row]) == "feature 'hour' is missing; send null for a missing value"
+
+
+def test_an_absent_category_is_an_error_as_well() -> None:
+    row = flight()
+    del row["carrier"]
+    assert only_reason([row]) == "feature 'carrier' is missing; send null for a missing value"
+
+
+def test_any_mapping_is_a_row() -> None:
+    X, bad = Preparer(FLIGHT).rows([flight(), ChainMap({"hour": 8}, flight()), OrderedDict(flight())])
+    assert X[:, 1].tolist() == [7.0, 8.0, 7.0]
+    assert not bad
 
 
 def test_the_first_feature_in_order_gives_the_reason() -> None:

@@ -92,14 +92,14 @@ def test_counts_are_the_oracles_and_scores_keep_their_bits(shape, kind, dtype, c
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2047, 2048, 2049])
-def test_every_sixteenth_row_is_counted(n_rows):
+def test_one_row_in_a_stride_is_counted(n_rows):
     forest = chains_of(np.arange(100.0), 10)
     _, counter = counting(IntervalMasks, forest, np.float64)
 
     scored(counter, forest, np.zeros((n_rows, 1)))
 
     assert counter.counts()[SEEN] == n_rows
-    assert counter.bins.of_column(counter.counts(), 0).sum() == -(-n_rows // 16)
+    assert counter.bins.of_column(counter.counts(), 0).sum() == -(-n_rows // STRIDE)
 
 
 def test_rows_scored_one_by_one_are_counted_like_those_of_a_batch():
@@ -121,20 +121,20 @@ def test_kernels_that_take_turns_by_size_of_batch_count_together():
     masks, walks = IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)
     counter = Counting(Choice({1: masks, 64: walks, 1024: masks}), forest, np.float32)
 
-    for n_rows in (16, 160, 1600):
+    for n_rows in (STRIDE, 10 * STRIDE, 30 * STRIDE):
         scored(counter, forest, random_rows(forest, n_rows, np.float32, random))
 
     counts = counter.counts()
-    assert counts[SEEN] == 1776
+    assert counts[SEEN] == 41 * STRIDE
     assert {counter.bins.of_column(counts, column).sum() for column in range(len(counter.bins.features))} == {
-        111
+        41
     }
 
 
 def test_no_count_is_lost_among_threads():
     random = np.random.default_rng(3)
     forest = random_forest(Shape(n_trees=30), random)
-    X = random_rows(forest, 16, np.float32, random)
+    X = random_rows(forest, STRIDE, np.float32, random)
     _, counter = counting(IntervalMasks, forest, np.float32)
     together = threading.Barrier(4)
 
