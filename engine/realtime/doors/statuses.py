@@ -20,6 +20,8 @@ STATUSES: dict[type[TandemError], tuple[int, str]] = {
     errors.Failed: (500, "INTERNAL"),
 }
 """HTTP status and gRPC code by class; a class without a line has its parent's."""
+GRPC_CODES: dict[int, str] = dict(STATUSES.values())
+"""gRPC code by HTTP status, which has one."""
 
 
 def http_status(error: TandemError) -> int:

@@ -24,7 +24,7 @@ from engine.realtime.doors.page import page
 from engine.realtime.doors.repository import check_index, check_load, load_parameters, refuse_unload
 from engine.realtime.doors.routing import Route, match
 from engine.realtime.serving.access_log import AccessLog
-from engine.realtime.serving.passage import Passage
+from engine.realtime.serving.passage import HttpPassage, Passage
 from engine.realtime.serving.served import Revision, Scores, ServedModel
 
 Message = MutableMapping[str, Any]
@@ -112,7 +112,7 @@ class ScoringApp:
         deliver: Callable[[Answer], None],
         arrived_s: float,
         unread_s: float,
-    ) -> Passage:
+    ) -> HttpPassage:
         """Answer a scoring request without a task, for a server that takes part; see ``scoring``.
 
         Args:
@@ -125,7 +125,7 @@ class ScoringApp:
         """
         self.in_flight += 1
         model, verb = scoring
-        passage = Passage(model, arrived_s, deliver, unread_s=unread_s)
+        passage = HttpPassage(model, arrived_s, deliver, unread_s=unread_s)
         passage.begin(verb, headers, body, self.max_body_bytes, self._settings.max_rows)
         return passage
 
@@ -171,7 +171,7 @@ class ScoringApp:
         except TandemError as error:
             return error_answer(error)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = Passage(model, arrived_s, future.set_result)
+        passage = HttpPassage(model, arrived_s, future.set_result)
         self._held_bytes += len(body)  # it may have to wait for the thread that reads it
         try:
             passage.begin(route.verb, headers, body, self.max_body_bytes, self._settings.max_rows)

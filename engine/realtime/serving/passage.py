@@ -8,6 +8,7 @@ a thread, so that the loop serves the others meanwhile.
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -30,72 +31,48 @@ MIN_COMPRESSED_BYTES = 1024
 """A smaller answer is not worth compressing."""
 
 
-class Passage:
+class Passage(ABC):
     """Calls ``deliver`` once with the answer, whatever happens, unless it is cancelled before.
 
+    A subclass reads a request of its protocol, calls ``_ask`` with what it asks, and says how answers are
+    written.
+
     Args:
+        name: Of the door, as it is counted.
         model: Scores.
         arrived_s: When the request came, by ``time.perf_counter``.
-        deliver: Takes the answer, on the event loop, perhaps before ``begin`` returns.
-        unread_s: How long it had lain in its socket when the loop read it.
+        deliver: Takes the answer, on the event loop, perhaps before the request was read to its end.
     """
 
     __slots__ = (
-        "_accept", "_arrived_s", "_asked", "_decoded_s", "_deliver", "_door", "_ended", "_is_large", "_model",
-        "_revision", "_ticket", "_unread_s",
+        "_arrived_s", "_asked", "_decoded_s", "_deliver", "_ended", "_is_large", "_model", "_name",
+        "_revision", "_ticket",
     )  # fmt: skip
 
     def __init__(
-        self,
-        model: ServedModel,
-        arrived_s: float,
-        deliver: Callable[[Answer], None],
-        *,
-        unread_s: float = 0.0,
+        self, name: str, model: ServedModel, arrived_s: float, deliver: Callable[[Answer], None]
     ) -> None:
+        self._name = name
         self._model = model
         self._revision = model.revision
         self._arrived_s = arrived_s
-        self._unread_s = unread_s
         self._deliver = deliver
-        self._door: Door = JSON
-        self._accept: bytes | None = None
         self._ticket: Waiting | None = None
         self._ended = False
         self._is_large = False
         model.counters.request_begun()
 
-    def begin(
-        self, verb: str, headers: Mapping[bytes, bytes], body: bytes, max_body_bytes: int, max_rows: int
-    ) -> None:
-        """Read the request and put its rows into the batcher.
+    @abstractmethod
+    def _write(self, result: Result) -> Answer:
+        """The answer with the scores."""
 
-        Args:
-            verb: ``infer`` or ``score``.
-            headers: Names in lower case.
-            body: As it came.
-            max_body_bytes: Once inflated.
-            max_rows: More are refused.
-        """
-        try:
-            door = self._door = door_for(verb, headers)
-            self._accept = headers.get(b"accept-encoding")
-            timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
-            deadline_s = self._arrived_s + timeout_s
-            call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
-            # Compressed, it is as large as what becomes of it, and may say how long it has.
-            if encoding := headers.get(b"content-encoding"):
-                self._is_large = True
-                self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
-            elif b'"timeout"' not in body and self._model.batcher.refuses(deadline_s, self._unread_s):
-                self._end(self._model.refusal())
-            elif door.is_large(body, len(self._revision.datatypes)):
-                self._is_large = True
-                self._do_aside(partial(door.read, self._revision, call), self._ask)
-            else:
-                self._ask(door.read(self._revision, call))
-        except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
-            self.set_exception(error)
+    @abstractmethod
+    def _say_times(self, answer: Answer, queue_s: float, score_s: float, total_s: float) -> None:
+        """Add to an answer where its time went."""
+
+    @abstractmethod
+    def _explain(self, error: TandemError) -> Answer:
+        """The answer that is an error."""
 
     def done(self) -> bool:
         """Whether there is an answer, or nobody wants one."""
@@ -119,9 +96,8 @@ class Passage:
         if not isinstance(error, TandemError):
             log.error("a request to model '%s' failed", self._model.name, exc_info=error)
             error = Failed("a bug in the engine; its log has the details")
-        answer = error_answer(error)
-        timing = server_timing(0.0, 0.0, time.perf_counter() - self._arrived_s)
-        answer.headers += (self._revision.header, timing)
+        answer = self._explain(error)
+        self._say_times(answer, 0.0, 0.0, time.perf_counter() - self._arrived_s)
         self._end(answer)
 
     def cancel(self) -> None:
@@ -150,10 +126,6 @@ class Passage:
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
 
-    def _inflated(self, call: Call, encoding: bytes, max_body_bytes: int) -> Asked:
-        body = inflate(call.body, encoding, max_body_bytes)
-        return self._door.read(self._revision, msgspec.structs.replace(call, body=body))
-
     def _ask(self, asked: Asked) -> None:
         self._asked = asked
         self._decoded_s = time.perf_counter()
@@ -164,25 +136,94 @@ class Passage:
                 self._revision.scorer, asked.X, self._arrived_s, asked.budget_s, self
             )
 
+    def _answer(self, result: Result, scored_s: float, answer: Answer) -> None:
+        times_s = (self._arrived_s, self._decoded_s, scored_s)
+        total_s = self._model.count(result, times_s, self._asked.budget_s)
+        self._say_times(answer, result.queue_s, result.score_s, total_s)
+        self._end(answer)
+
+    def _end(self, answer: Answer) -> None:
+        self._ended = True
+        took_s = time.perf_counter() - self._arrived_s
+        self._model.counters.request_ended(self._name, answer.status, took_s)
+        # It leads to the connection, and that here: a circle for the garbage collector, with each request.
+        deliver, self._deliver = self._deliver, _delivered
+        deliver(answer)
+
+
+class HttpPassage(Passage):
+    """That of a request over HTTP; see ``Passage``.
+
+    Args:
+        model: Scores.
+        arrived_s: When the request came, by ``time.perf_counter``.
+        deliver: Takes the answer, on the event loop, perhaps before ``begin`` returns.
+        unread_s: How long it had lain in its socket when the loop read it.
+    """
+
+    __slots__ = ("_accept", "_door", "_unread_s")
+
+    def __init__(
+        self,
+        model: ServedModel,
+        arrived_s: float,
+        deliver: Callable[[Answer], None],
+        *,
+        unread_s: float = 0.0,
+    ) -> None:
+        super().__init__(JSON.name, model, arrived_s, deliver)
+        self._unread_s = unread_s
+        self._door: Door = JSON
+        self._accept: bytes | None = None
+
+    def begin(
+        self, verb: str, headers: Mapping[bytes, bytes], body: bytes, max_body_bytes: int, max_rows: int
+    ) -> None:
+        """Read the request and put its rows into the batcher.
+
+        Args:
+            verb: ``infer`` or ``score``.
+            headers: Names in lower case.
+            body: As it came.
+            max_body_bytes: Once inflated.
+            max_rows: More are refused.
+        """
+        try:
+            door = self._door = door_for(verb, headers)
+            self._name = door.name
+            self._accept = headers.get(b"accept-encoding")
+            timeout_s = timeout_of(headers.get(b"tandem-timeout-s")) or self._model.slo_s
+            deadline_s = self._arrived_s + timeout_s
+            call = Call(body, headers.get(b"inference-header-content-length"), timeout_s, max_rows)
+            # Compressed, it is as large as what becomes of it, and may say how long it has.
+            if encoding := headers.get(b"content-encoding"):
+                self._is_large = True
+                self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
+            elif b'"timeout"' not in body and self._model.batcher.refuses(deadline_s, self._unread_s):
+                self._end(self._model.refusal())
+            elif door.is_large(body, len(self._revision.datatypes)):
+                self._is_large = True
+                self._do_aside(partial(door.read, self._revision, call), self._ask)
+            else:
+                self._ask(door.read(self._revision, call))
+        except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
+            self.set_exception(error)
+
+    def _inflated(self, call: Call, encoding: bytes, max_body_bytes: int) -> Asked:
+        body = inflate(call.body, encoding, max_body_bytes)
+        return self._door.read(self._revision, msgspec.structs.replace(call, body=body))
+
     def _write(self, result: Result) -> Answer:
         answer = self._door.write(self._revision, self._asked, result)
         if self._accept is not None and len(answer.body) > MIN_COMPRESSED_BYTES:
             _compress(answer, self._accept)
         return answer
 
-    def _answer(self, result: Result, scored_s: float, answer: Answer) -> None:
-        times_s = (self._arrived_s, self._decoded_s, scored_s)
-        total_s = self._model.count(result, times_s, self._asked.budget_s)
-        answer.headers += (self._revision.header, server_timing(result.queue_s, result.score_s, total_s))
-        self._end(answer)
+    def _say_times(self, answer: Answer, queue_s: float, score_s: float, total_s: float) -> None:
+        answer.headers += (self._revision.header, server_timing(queue_s, score_s, total_s))
 
-    def _end(self, answer: Answer) -> None:
-        self._ended = True
-        took_s = time.perf_counter() - self._arrived_s
-        self._model.counters.request_ended(self._door.name, answer.status, took_s)
-        # It leads to the connection, and that here: a circle for the garbage collector, with each request.
-        deliver, self._deliver = self._deliver, _delivered
-        deliver(answer)
+    def _explain(self, error: TandemError) -> Answer:
+        return error_answer(error)
 
 
 def _delivered(_: Answer) -> None:

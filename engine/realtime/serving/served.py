@@ -1,6 +1,5 @@
 """A model as it is served: its scorer, its batcher, its promise, and what its answers have in common."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -136,29 +135,6 @@ class ServedModel:
         """What a request is answered of which nothing was read; made beforehand, for there are many."""
         ready = self._refusal
         return Answer(ready.status, [*ready.headers, self.revision.header], ready.body)
-
-    async def score(self, revision: Revision, asked: Asked, arrived_s: float) -> Result:
-        """The scores of what a door has read, for who can wait in a coroutine.
-
-        Args:
-            revision: Prepared the rows, and scores them.
-            asked: Rows, the bad ones, the deadline.
-            arrived_s: When the request came, by ``time.perf_counter``.
-
-        Raises:
-            BadRow: All rows are bad.
-            ScoringFailed: The model raised on every row.
-            Refused: Not in time.
-        """
-        if len(asked.bad) == len(asked.X):
-            return needs_no_model(revision, asked)
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        ticket = self.batcher.submit(revision.scorer, asked.X, arrived_s, asked.budget_s, future)
-        try:
-            return settled(asked, await future)
-        except asyncio.CancelledError:
-            self.batcher.cancel(ticket)
-            raise
 
     def close(self) -> None:
         """Let the threads end."""

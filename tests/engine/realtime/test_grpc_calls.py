@@ -1,0 +1,212 @@
+"""gRPC calls that do not end as most do: too long, unreadable, empty, left, late, refused, drained."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2
+
+from engine.config import Serve, Slo
+from engine.errors import PortTaken
+from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
+from engine.realtime.grpc.server import GrpcServer
+from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.served import TOO_LATE
+from engine.scorer import Scorer
+from tests.engine.realtime.running import Engine, start
+from tests.engine.realtime.test_disconnect import Held
+from tests.waiting import wait_until
+
+INFER = f"/{SERVICE}/ModelInfer"
+GARBAGE = b"\xff" * 20
+
+
+def message(name: str = "rows") -> bytes:
+    request = service_pb2.ModelInferRequest(model_name="numeric")
+    request.inputs.add(name=name, datatype="FP32", shape=[1, 4])
+    request.inputs[0].contents.fp32_contents.extend([1, 2, 3, 4])
+    return request.SerializeToString()
+
+
+def score_in(answer: bytes) -> float:
+    return service_pb2.ModelInferResponse.FromString(answer).outputs[0].contents.fp64_contents[0]
+
+
+def status(caught: "pytest.ExceptionInfo[grpc.RpcError]") -> tuple[str, str]:
+    return caught.value.code().name, caught.value.details()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def held(scorers: Mapping[str, Scorer]) -> Held:
+    return Held(scorers["numeric"])
+
+
+@pytest.fixture
+def settings() -> Serve:
+    return Serve(slo=Slo(10_000), max_body_bytes=100_000, grpc_port=0, drain_s=5.0)
+
+
+@pytest.fixture
+def dear(held: Held, settings: Serve) -> Iterator[Engine]:
+    yield from start(lambda: ScoringApp({"numeric": held}, settings), settings)
+
+
+@pytest.fixture
+def channel(dear: Engine) -> Iterator[grpc.Channel]:
+    assert dear.server.grpc is not None
+    with grpc.insecure_channel(f"127.0.0.1:{dear.server.grpc.port}") as channel:
+        yield channel
+
+
+def hold_first(channel: grpc.Channel, held: Held) -> Any:
+    """A call whose scoring has begun and waits at the gate."""
+    held.gate.clear()
+    first = channel.unary_unary(INFER).future(message(), timeout=20)
+    assert held.entered.wait(10)
+    return first
+
+
+def test_a_message_over_the_limit_is_refused_and_the_next_is_answered(channel: grpc.Channel) -> None:
+    infer = channel.unary_unary(INFER)
+    with pytest.raises(grpc.RpcError) as caught:
+        infer(bytes(100_001), timeout=20)
+    assert status(caught)[0] == "RESOURCE_EXHAUSTED"
+    assert score_in(infer(message(), timeout=20)) == 30.0
+
+
+@pytest.mark.parametrize(
+    "method", [one for one in METHODS if one not in ("ServerLive", "ServerReady", "ServerMetadata")]
+)
+def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.Channel, method: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{SERVICE}/{method}")(GARBAGE, timeout=20)
+    assert status(caught)[0] == "INVALID_ARGUMENT"
+    assert "cannot be read" in status(caught)[1]
+
+
+def test_a_stream_ends_at_what_is_no_message(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        list(channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter([message(), GARBAGE]), timeout=20))
+    assert status(caught)[0] == "INVALID_ARGUMENT"
+
+
+def test_a_stream_may_end_before_it_began(channel: grpc.Channel) -> None:
+    assert list(channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter([]), timeout=20)) == []
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
+def test_a_call_without_a_message_is_told_so(channel: grpc.Channel, method: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.stream_unary(f"/{SERVICE}/{method}")(iter([]), timeout=20)
+    assert status(caught) == ("UNIMPLEMENTED", "expected a message, got none")
+
+
+def test_an_answer_says_where_its_time_went(channel: grpc.Channel) -> None:
+    _, call = channel.unary_unary(INFER).with_call(message(), timeout=20)
+    assert "total;dur=" in dict(call.trailing_metadata())["server-timing"]
+
+
+def test_who_leaves_is_not_scored_and_hurts_nobody(dear: Engine, channel: grpc.Channel, held: Held) -> None:
+    first = hold_first(channel, held)
+    gone, stays = (channel.unary_unary(INFER).future(message(), timeout=20) for _ in range(2))
+    wait_until(lambda: dear.app.in_flight == 3)
+    gone.cancel()
+    wait_until(lambda: dear.app.in_flight == 2)
+    held.gate.set()
+    assert score_in(first.result()) == score_in(stays.result()) == 30.0
+    metrics = dear.ask("GET", "/metrics").body.decode()
+    assert 'tandem_shed_total{model="numeric",reason="cancelled"} 1' in metrics
+    assert 'tandem_rows_total{model="numeric"} 2' in metrics
+
+
+def test_who_leaves_a_stream_is_not_scored(dear: Engine, channel: grpc.Channel, held: Held) -> None:
+    first = hold_first(channel, held)
+    stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter([message()]), timeout=20)
+    wait_until(lambda: dear.app.in_flight == 2)
+    stream.cancel()
+    wait_until(lambda: dear.app.in_flight == 1)
+    held.gate.set()
+    assert score_in(first.result()) == 30.0
+
+
+def test_whose_deadline_passes_is_told_and_forgotten(dear: Engine, channel: grpc.Channel, held: Held) -> None:
+    first = hold_first(channel, held)
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(INFER)(message(), timeout=0.2)
+    assert status(caught)[0] == "DEADLINE_EXCEEDED"
+    wait_until(lambda: dear.app.in_flight == 1)
+    held.gate.set()
+    assert score_in(first.result()) == 30.0
+
+
+def test_draining_is_said_and_waits_for_a_call(dear: Engine, channel: grpc.Channel, held: Held) -> None:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    first = hold_first(channel, held)
+    drained = asyncio.run_coroutine_threadsafe(dear.server.drain(), dear.loop)
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    watch.cancel()
+    assert not first.done()
+    held.gate.set()
+    assert score_in(first.result()) == 30.0
+    drained.result(20)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_port_is_shared_by_those_who_say_so(
+    scorers: Mapping[str, Scorer], settings: Serve, shared: bool
+) -> None:
+    async def scenario() -> None:
+        app = ScoringApp(scorers, settings)
+        first = GrpcServer(app, settings, shared=shared)
+        await first.start()
+        second = GrpcServer(app, msgspec.structs.replace(settings, grpc_port=first.port), shared=shared)
+        if shared:
+            await second.start()
+            await second.drain()
+        else:
+            with pytest.raises(PortTaken, match="choose another grpc_port"):
+                await second.start()
+        await first.drain()
+        await app.close()
+
+    asyncio.run(scenario())
+
+
+class TestShortDrain:
+    @pytest.fixture
+    def settings(self) -> Serve:
+        return Serve(slo=Slo(10_000), grpc_port=0, drain_s=0.1)
+
+    def test_a_call_is_ended_when_the_time_to_drain_is_over(
+        self, dear: Engine, channel: grpc.Channel, held: Held
+    ) -> None:
+        first = hold_first(channel, held)
+        waiting = channel.unary_unary(INFER).future(message(), timeout=20)
+        wait_until(lambda: dear.app.in_flight == 2)
+        dear.run(dear.server.drain())
+        assert {first.code().name, waiting.code().name} <= {"CANCELLED", "UNAVAILABLE"}
+        assert dear.app.in_flight == 0
+        held.gate.set()
+
+
+class TestShortPromise:
+    @pytest.fixture
+    def settings(self) -> Serve:
+        return Serve(slo=Slo(1), grpc_port=0, drain_s=5.0)
+
+    def test_what_would_be_late_is_refused_unread(
+        self, dear: Engine, channel: grpc.Channel, held: Held
+    ) -> None:
+        first = hold_first(channel, held)
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(INFER)(message(name="no feature of it"), timeout=None)
+        assert status(caught) == ("RESOURCE_EXHAUSTED", TOO_LATE)
+        held.gate.set()
+        assert score_in(first.result()) == 30.0
+        metrics = dear.ask("GET", "/metrics").body.decode()
+        assert 'tandem_shed_total{model="numeric",reason="overloaded"} 1' in metrics
