@@ -73,20 +73,25 @@ class RowReader:
 
     def mappings(self, rows: Sequence[Mapping[str, object]]) -> Prepared:
         """Rows as decoded JSON objects."""
-        return self._read(rows, self._numbers_of_mapping, self._others_of_mapping, self._packing.write)
+        X = self._block(len(rows))
+        return self._read(X, rows, self._numbers_of_mapping, self._others_of_mapping, self._packing.write)
 
-    def tuples(self, rows: Sequence[tuple[object, ...]]) -> Prepared:
+    def tuples(self, rows: Iterable[tuple[object, ...]], n_rows: int) -> Prepared:
         """Rows as values of any kind in the order of the schema."""
-        return self._read(rows, self._numbers_of_tuple, self._others_of_tuple, self._packing.write)
+        X = self._block(n_rows)
+        return self._read(X, rows, self._numbers_of_tuple, self._others_of_tuple, self._packing.write)
 
-    def typed_tuples(self, rows: Sequence[tuple[object, ...]]) -> Prepared:
+    def typed_tuples(self, rows: Iterable[tuple[object, ...]], n_rows: int) -> Prepared:
         """Rows as values of the types of ``row_type``, which are not checked again."""
-        return self._read(rows, self._numbers_of_tuple, self._others_of_tuple, self._packing.write_typed)
+        X = self._block(n_rows)
+        return self._read(X, rows, self._numbers_of_tuple, self._others_of_tuple, self._packing.write_typed)
+
+    def _block(self, n_rows: int) -> Floats:
+        return np.empty((n_rows, len(self._names)), self._dtype)
 
     def _read(
-        self, rows: Sequence[Any], numbers_of: Pick, others_of: Pick, write: Callable[..., None]
+        self, X: Floats, rows: Iterable[Any], numbers_of: Pick, others_of: Pick, write: Callable[..., None]
     ) -> Prepared:
-        X = np.empty((len(rows), len(self._names)), self._dtype)
         bad: dict[int, str] = {}
         if not X.size:
             return X, bad

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidRequest
+from engine.realtime.doors.pieces import LEAVES, LISTS, MALFORMED, decode_list
 from engine.schema import Feature
 
 DATATYPES: dict[str, np.dtype[Any]] = {
@@ -49,8 +50,6 @@ _LEAVES: dict[str, tuple[type, ...]] = {
     "FP64": (int, float, type(None)),
     "BYTES": (str, type(None)),
 }
-MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What a msgspec decoder raises on bytes from outside."""
 
 
 def datatype_of(feature: Feature) -> str:
@@ -90,11 +89,11 @@ def _decode(raw: msgspec.Raw, datatype: str, name: str) -> list[Any]:
     if datatype == "FP16":
         raise InvalidRequest(f"input '{name}' is FP16, which JSON has no form for; send it as binary data")
     try:
-        return _FLAT[datatype].decode(raw)
+        return decode_list(_FLAT[datatype], raw, LEAVES)
     except MALFORMED as error:
         first = error
     try:
-        nested = _NESTED.decode(raw)
+        nested = decode_list(_NESTED, raw, LISTS)
     except RecursionError:
         raise InvalidRequest(f"data of input '{name}' is nested too deeply") from None
     except MALFORMED as error:
