@@ -74,7 +74,7 @@ def decode_list(
     decoder: "msgspec.json.Decoder[list[Any]]", text: bytes | msgspec.Raw, form: Form
 ) -> list[Any]:
     """``decoder.decode(text)``, in pieces where it is long and can be cut."""
-    if len(memoryview(text)) > PIECE_BYTES:
+    if len(text) > PIECE_BYTES:
         try:
             return [element for some in in_pieces(text, form, decoder.decode) for element in some]
         except MALFORMED:
