@@ -23,7 +23,9 @@ help:  ## Show the commands
 demo: .venv/installed  ## Train on real flights, pack, score Parquet, serve, load-test; writes demo-output/report.html
 	$(BIN)/tandem demo --out demo-output
 
-test: check  ## Format, lint, types, then all tests, in as many processes as there are cores (4 at most)
+test: .venv/installed  ## Format, lint, then types and all tests, in as many processes as there are cores (4 at most)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: .venv/installed  ## Format, lint, types

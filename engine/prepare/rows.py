@@ -67,14 +67,16 @@ class RowReader:
 
     def mappings(self, rows: Sequence[Mapping[str, object]]) -> Prepared:
         """Rows as decoded JSON objects; other mappings than dicts take longer."""
-        return self._read(rows, dict, self._write_mapping, self._others_of_mapping)
+        return self._read(self._block(len(rows)), rows, dict, self._write_mapping, self._others_of_mapping)
 
-    def tuples(self, rows: Sequence[tuple[object, ...]]) -> Prepared:
+    def tuples(self, rows: Iterable[tuple[object, ...]], n_rows: int) -> Prepared:
         """Rows as values of any kind in the order of the schema."""
-        return self._read(rows, tuple, self._write_tuple, self._others_of_tuple)
+        return self._read(self._block(n_rows), rows, tuple, self._write_tuple, self._others_of_tuple)
 
-    def _read(self, rows: Sequence[Any], kind: type, write: WriteRow, others_of: Pick) -> Prepared:
-        X = np.empty((len(rows), len(self._names)), self._dtype)
+    def _block(self, n_rows: int) -> Floats:
+        return np.empty((n_rows, len(self._names)), self._dtype)
+
+    def _read(self, X: Floats, rows: Iterable[Any], kind: type, write: WriteRow, others_of: Pick) -> Prepared:
         bad: dict[int, str] = {}
         if not X.size:
             return X, bad

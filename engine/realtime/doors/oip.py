@@ -13,10 +13,10 @@ import msgspec
 from engine.errors import BodyTooLarge, InvalidRequest
 from engine.prepare.preparer import FEW_ROWS, Preparer
 from engine.prepare.rows import Prepared
+from engine.realtime.doors.pieces import MALFORMED
 from engine.realtime.doors.tensors import (
     DATATYPES,
     FLOATS,
-    MALFORMED,
     Values,
     as_array,
     as_floats,

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from engine.errors import Forbidden, InvalidRequest
-from engine.realtime.doors.tensors import MALFORMED
+from engine.realtime.doors.pieces import MALFORMED
 
 
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

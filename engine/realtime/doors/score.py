@@ -1,8 +1,10 @@
 """The door for people with curl: JSON rows in, scores out."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from engine.errors import InvalidRequest
 from engine.prepare.rows import Prepared
@@ -10,7 +12,7 @@ from engine.realtime.batching.batcher import Result
 from engine.realtime.doors.answers import JSON, Answer
 from engine.realtime.doors.calls import Asked, Call
 from engine.realtime.doors.oip import too_many_rows
-from engine.realtime.doors.tensors import MALFORMED
+from engine.realtime.doors.pieces import MALFORMED, PIECE_BYTES, ROWS, in_pieces
 from engine.realtime.serving.served import Revision
 
 _encode = msgspec.json.encode
@@ -23,6 +25,7 @@ class AnyRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _ANY_ROWS = msgspec.json.Decoder(AnyRows)
+_SOME_ROWS = msgspec.json.Decoder(list[Any])
 
 
 def read(revision: Revision, call: Call) -> Asked:
@@ -38,12 +41,36 @@ def write(revision: Revision, asked: Asked, result: Result) -> Answer:  # noqa: 
 
 def _read(revision: Revision, call: Call) -> Prepared:
     try:
+        if len(call.body) > PIECE_BYTES:
+            return _read_in_pieces(revision, call)
         rows: list[msgspec.Struct] = revision.rows_decoder.decode(call.body).rows
     except MALFORMED:
         return _read_any(revision, call)
     if len(rows) > call.max_rows:
         raise too_many_rows(len(rows), call.max_rows)
     return revision.preparer.typed_rows(rows)
+
+
+def _read_in_pieces(revision: Revision, call: Call) -> Prepared:
+    """The same of a long body; careful with those pieces only that have a bad row."""
+    blocks, bad, n_rows = [], dict[int, str](), 0
+    for rows in in_pieces(call.body, ROWS, partial(_decode_some, revision)):
+        if n_rows + len(rows) <= call.max_rows:
+            is_typed = isinstance(rows[0], msgspec.Struct)
+            X, reasons = revision.preparer.typed_rows(rows) if is_typed else revision.preparer.rows(rows)
+            blocks.append(X)
+            bad |= {n_rows + row: reason for row, reason in reasons.items()}
+        n_rows += len(rows)
+    if n_rows > call.max_rows:
+        raise too_many_rows(n_rows, call.max_rows)
+    return np.concatenate(blocks), bad
+
+
+def _decode_some(revision: Revision, piece: bytes) -> list[Any]:
+    try:
+        return revision.some_rows_decoder.decode(piece)
+    except MALFORMED:
+        return _SOME_ROWS.decode(piece)
 
 
 def _read_any(revision: Revision, call: Call) -> Prepared:

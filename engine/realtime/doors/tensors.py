@@ -7,6 +7,7 @@ row-major; BYTES are each preceded by their length as uint32.
 
 import struct
 from array import array
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidRequest
+from engine.realtime.doors.pieces import LEAVES, LISTS, MALFORMED, PIECE_BYTES, decode_list, in_pieces
 from engine.schema import Feature
 
 DATATYPES: dict[str, np.dtype[Any]] = {
@@ -43,14 +45,13 @@ _FLAT: dict[str, msgspec.json.Decoder[Any]] = {
     "BYTES": msgspec.json.Decoder(list[str | None]),
 }
 _NESTED = msgspec.json.Decoder(list[Any])
+_ROWS = msgspec.json.Decoder(list[list[Any]])
 _LEAVES: dict[str, tuple[type, ...]] = {
     "BOOL": (bool,),
     "FP32": (int, float, type(None)),
     "FP64": (int, float, type(None)),
     "BYTES": (str, type(None)),
 }
-MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What a msgspec decoder raises on bytes from outside."""
 
 
 def datatype_of(feature: Feature) -> str:
@@ -90,9 +91,11 @@ def _decode(raw: msgspec.Raw, datatype: str, name: str) -> list[Any]:
     if datatype == "FP16":
         raise InvalidRequest(f"input '{name}' is FP16, which JSON has no form for; send it as binary data")
     try:
-        return _FLAT[datatype].decode(raw)
+        return decode_list(_FLAT[datatype], raw, LEAVES)
     except MALFORMED as error:
         first = error
+    if (values := _long_matrix(raw)) is not None:
+        return _checked(values, datatype, name)
     try:
         nested = _NESTED.decode(raw)
     except RecursionError:
@@ -104,17 +107,39 @@ def _decode(raw: msgspec.Raw, datatype: str, name: str) -> list[Any]:
     return _flattened(nested, datatype, name)
 
 
+def _long_matrix(raw: msgspec.Raw) -> list[Any] | None:
+    """The values of a long list of equally long lists, row after row; None for any other.
+
+    Its lists are let go of piece by piece: the garbage collector would look at all of them for long.
+    """
+    if len(raw) <= PIECE_BYTES:
+        return None
+    values: list[Any] = []
+    widths = set[int]()
+    try:
+        for rows in in_pieces(raw, LISTS, _ROWS.decode):
+            widths.update(map(len, rows))
+            values += chain.from_iterable(rows)
+    except MALFORMED:
+        return None
+    return values if len(widths) == 1 and not any(isinstance(value, list) for value in values) else None
+
+
 def _flattened(nested: list[Any], datatype: str, name: str) -> list[Any]:
-    leaves = _LEAVES.get(datatype, (int,))
     level = nested
     while any(isinstance(value, list) for value in level):
         if not all(isinstance(value, list) and len(value) == len(level[0]) for value in level):
             raise InvalidRequest(f"data of input '{name}' is ragged; expected lists of equal length")
         level = [value for part in level for value in part]
-    for value in level:
+    return _checked(level, datatype, name)
+
+
+def _checked(values: list[Any], datatype: str, name: str) -> list[Any]:
+    leaves = _LEAVES.get(datatype, (int,))
+    for value in values:
         if type(value) not in leaves:
             raise InvalidRequest(f"expected {datatype} in data of input '{name}', got {json_kind(value)}")
-    return level
+    return values
 
 
 def json_kind(value: object) -> str:

@@ -78,10 +78,6 @@ class Connection(HttpToolsProtocol):
         self._socket: socket.socket | None = None
         self._was_left_alone = True
 
-    def is_reading(self, part: str) -> bool:
-        """Whether a request's ``head``, or the ``body`` of a short one, is there in part."""
-        return self._in_head if part == "head" else bool(self._reading_short() and self.reading_since_s)
-
     def connection_made(self, transport: Any) -> None:
         """A client is there."""
         super().connection_made(transport)

@@ -76,8 +76,10 @@ class Revision:
         labels = b'"labels":%b,' % _encode(self.output.labels) if self.output.labels else b""
         self.score_head = b'{"model":%b,"revision":%b,%b"scores":' % (_encode(name), _encode(self.id), labels)
         self.header = (b"tandem-revision", self.id.encode())
-        rows = msgspec.defstruct("Rows", [("rows", list[self.preparer.row_type])], forbid_unknown_fields=True)  # type: ignore[name-defined]
-        self.rows_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(rows)
+        rows = list[self.preparer.row_type]  # type: ignore[name-defined]
+        body = msgspec.defstruct("Rows", [("rows", rows)], forbid_unknown_fields=True)
+        self.rows_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self.some_rows_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(rows)
 
     def is_version(self, version: str) -> bool:
         """Whether a version in a path means this revision: its digest, or twelve digits of it or more."""

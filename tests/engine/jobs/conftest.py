@@ -15,7 +15,7 @@ from engine.config import Jobs
 from engine.jobs.client import JobClient
 from engine.jobs.service import job_service
 
-N_ROWS = 90_000
+N_ROWS = 30_000
 
 
 @pytest.fixture(scope="session")

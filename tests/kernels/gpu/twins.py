@@ -92,7 +92,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("shape", MASKS.values(), ids=MASKS)
-@pytest.mark.parametrize("n_rows", [0, 1, 127, 129])
+@pytest.mark.parametrize("n_rows", [0, 1, 129])  # a block has 128
 def test_masks_of_every_lane_have_the_bits_of_the_cpu(shape, n_rows):
     random = np.random.default_rng(5)
     forest = random_forest(shape, random)

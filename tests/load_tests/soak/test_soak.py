@@ -13,7 +13,7 @@ from load_tests.soak.result import Report
 def test_an_engine_holds_under_mixed_load_with_a_batch_job_beside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["--local", "--seconds", "12", "--rate", "60", "--users", "6", "--out", str(tmp_path)])
+    code = main(["--local", "--seconds", "6", "--rate", "60", "--users", "6", "--out", str(tmp_path)])
     out = capsys.readouterr().out
     assert code == 0, out
     report = msgspec.json.decode((tmp_path / "soak.json").read_bytes(), type=Report)

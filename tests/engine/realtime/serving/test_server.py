@@ -1,6 +1,7 @@
 import asyncio
 import http.client
 import json
+import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ import pytest
 
 from engine.config import Serve, Slo
 from engine.realtime.serving.app import BODIES_AT_ONCE, ScoringApp
-from engine.realtime.serving.connection import LINGER_S, MAX_HEAD_BYTES, READ_TIMEOUT_S
+from engine.realtime.serving.connection import LINGER_S, MAX_HEAD_BYTES
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
 from tests.waiting import wait_until
@@ -96,21 +97,30 @@ def test_what_is_no_http_gets_an_error_and_the_connection_ends(
     ],
 )
 def test_a_request_that_does_not_come_is_told_so_and_its_connection_ends(
-    fresh: Engine, sent: bytes, part: str
+    fresh: Engine, sent: bytes, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("engine.realtime.serving.connection.READ_TIMEOUT_S", 0.5)
     with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
         client.sendall(sent)
 
-        async def sweep_later() -> None:
-            while not (connections := fresh.server.connections) or not connections[0].is_reading(part):
-                await asyncio.sleep(0)
-            fresh.server.sweep(fresh.loop.time() + READ_TIMEOUT_S + 1)
-            fresh.server.sweep(fresh.loop.time() + READ_TIMEOUT_S + 1 + LINGER_S)
+        def is_told() -> bool:
+            sweep(fresh, fresh.loop.time())
+            return bool(select.select([client], [], [], 0)[0])
 
-        fresh.run(sweep_later())
+        wait_until(is_told)
         head, body = client.makefile("rb").read().split(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408")
         assert part in json.loads(body)["error"]
+        assert fresh.server.connections
+        sweep(fresh, fresh.loop.time() + LINGER_S)
+        wait_until(lambda: not fresh.server.connections)
+
+
+def sweep(engine: Engine, now_s: float) -> None:
+    async def on_the_loop() -> None:
+        engine.server.sweep(now_s)
+
+    engine.run(on_the_loop())
 
 
 def test_an_old_connection_ends_with_its_next_answer(fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

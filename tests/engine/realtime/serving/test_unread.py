@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,26 +81,33 @@ def read(connection: http.client.HTTPConnection) -> Reply:
     )
 
 
-def reply_after(engine: Engine, seconds: float, headers: Mapping[str, str], n_before: int = 0) -> Reply:
-    """What a request is answered that the loop reads only after some time, and after others at once."""
+@contextmanager
+def the_loop_held(engine: Engine) -> Iterator[None]:
+    """Meanwhile the loop reads nothing."""
     held, release = threading.Event(), threading.Event()
 
     async def hold() -> None:
         held.set()
         release.wait(10)
 
+    holding = asyncio.run_coroutine_threadsafe(hold(), engine.loop)
+    held.wait(10)
+    yield
+    release.set()
+    holding.result(10)
+
+
+def reply_after(engine: Engine, seconds: float, headers: Mapping[str, str], n_before: int = 0) -> Reply:
+    """What a request is answered that the loop reads only after some time, and after others at once."""
     with closing(connect(engine)) as connection:
         connection.request("GET", "/v2/health/live")
         connection.getresponse().read()
         for _ in range(n_before):
             connection.request("POST", PATH, BODY)
             assert read(connection).status == 200
-        holding = asyncio.run_coroutine_threadsafe(hold(), engine.loop)
-        held.wait(10)
-        connection.request("POST", PATH, BODY, dict(headers))
-        pass_time(seconds)
-        release.set()
-        holding.result(10)
+        with the_loop_held(engine):
+            connection.request("POST", PATH, BODY, dict(headers))
+            pass_time(seconds)
         return read(connection)
 
 
@@ -125,6 +132,19 @@ def test_a_request_with_more_time_is_answered_however_late_it_is_read(prompt: En
 def test_who_comes_in_time_after_that_is_answered(prompt: Engine) -> None:
     assert reply_after(prompt, 1.5 * SLO_S, {}).status == 429
     assert reply_after(prompt, 0.0, {}).status == 200
+
+
+@linux_only
+def test_a_new_connection_is_asked_even_if_the_batcher_ran_since_it_came(prompt: Engine) -> None:
+    # The loop accepts one connection a turn, so the batcher runs while others lie unread.
+    patient, hasty = {"Tandem-Timeout-S": "60"}, dict[str, str]()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(closing(connect(prompt))) for _ in range(12)]
+        with the_loop_held(prompt):
+            for place, connection in enumerate(connections):
+                connection.request("POST", PATH, BODY, hasty if place % 2 else patient)
+            pass_time(1.5 * SLO_S)
+        assert [read(connection).status for connection in connections] == 6 * [200, 429]
 
 
 @pytest.mark.parametrize("busy", [False, True])
