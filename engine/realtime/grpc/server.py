@@ -17,9 +17,9 @@ from engine.errors import InvalidRequest, NotFound, PortTaken, TandemError
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import GRPC_CODES, grpc_code
-from engine.realtime.grpc.core import Call, CoreServer, unreadable
 from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, message
 from engine.realtime.grpc.passage import GrpcPassage
+from engine.realtime.grpc.transport import Call, CoreServer, unreadable
 from engine.realtime.serving.app import ScoringApp
 
 INFER = "ModelInfer"
