@@ -39,8 +39,9 @@ FULL_BATCH_SHARE = 1 / 3
 YOUNG = 64
 """What so few batches have told is followed at once."""
 
-LIGHT_IN_A_ROW = 8
-"""After more batches without an idle moment between them, the load is not light."""
+LIGHT_SHARE = 0.5
+"""A load is light while all who want to be in a batch, the refused among them, fill this share of it."""
+BATCHES_REMEMBERED = 8
 
 MISSED_SHARE = 0.5
 MISSED_SHARE_AT_MOST = 0.85
@@ -164,8 +165,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_limit_s", "_n_in_a_row", "_n_seen", "_slack_s", "costs", "full_s", "lag_s", "max_rows", "most_rows",
-        "row_s", "slo_s", "spread_s",
+        "_limit_s", "_n_seen", "_refused_rows", "_slack_s", "_wanted_rows", "costs", "full_s", "lag_s",
+        "max_rows", "most_rows", "row_s", "slo_s", "spread_s",
     )  # fmt: skip
 
     def __init__(self, slo_s: float, most_rows: int, costs: Costs | None = None) -> None:
@@ -173,14 +174,14 @@ class Admission:
         self.slo_s = slo_s
         self.most_rows = most_rows
         self._n_seen = 0
-        self._n_in_a_row = 0
+        self._refused_rows = 0
+        self._wanted_rows = 0.0
         self._slack_s = self._limit_s = math.inf
         self.max_rows = most_rows
         self.full_s = self.row_s = self.lag_s = self.spread_s = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch; the cap follows every sixteenth time, and while it is young."""
-        self._n_in_a_row += 1
         self.costs.observe(n_rows, cost_s)
         if self.max_rows < self.most_rows:
             self._age_next(n_rows, cost_s)
@@ -204,9 +205,15 @@ class Admission:
             self.costs.age(rows, RETRY_FALL)
             rows *= 2
 
-    def batch_taken(self) -> None:
-        """The next batch begins to collect, and need not be kept short for anybody yet."""
+    def batch_taken(self, n_rows: int) -> None:
+        """The next batch begins to collect, and need not be kept short for anybody yet.
+
+        Args:
+            n_rows: What the one before takes with it.
+        """
         self._limit_s = math.inf
+        self._wanted_rows += (n_rows + self._refused_rows - self._wanted_rows) / BATCHES_REMEMBERED
+        self._refused_rows = 0
 
     def observe_lag(self, lag_s: float) -> None:
         """Learn how long a batch, or its scores, waited for the event loop; forgets within some batches."""
@@ -256,8 +263,8 @@ class Admission:
         A request that finds everything idle and fits one batch is always tried: nobody is hurt, and
         only what is tried is learned from. Nothing is idle where the loop is behind.
 
-        One's own batch is costed full, as it may be by the time it starts. Where the model is idle at
-        times, one that only a full batch would make late is admitted too, and the batch is kept short for it.
+        One's own batch is costed full, as it may be by the time it starts. At a light load, one that only
+        a full batch would make late is admitted too, and the batch is kept short for it.
 
         Args:
             n_rows: Its rows.
@@ -279,7 +286,6 @@ class Admission:
                 return None
         if n_rows <= self.max_rows:
             if small_rows == large_rows == 0 and rest_s <= 0 and not is_behind:
-                self._n_in_a_row = 0
                 return None
             return self._refusal_small(n_rows, budget_s, small_rows, large_rows, rest_s)
         return self._refusal_large(n_rows, budget_s, small_rows, large_rows, rest_s)
@@ -295,8 +301,10 @@ class Admission:
         if spare_s < 0:
             if turns == 1 and self._keeps_short(n_next, budget_s - rest_s, rest_s):
                 return None
+            self._refused_rows += n_rows
             return Refusal(n_rows, n_waiting, budget_s - spare_s)
         if self._limit_s < math.inf and self._next_s(n_next, rest_s) > self._limit_s:
+            self._refused_rows += n_rows
             return Refusal(n_rows, n_waiting, None)
         self._slack_s = min(self._slack_s, spare_s)
         return None
@@ -304,10 +312,10 @@ class Admission:
     def _keeps_short(self, n_rows: int, limit_s: float, rest_s: float) -> bool:
         """Let the next batch have these ``n_rows``, and no more than ``limit_s`` allows, if it can.
 
-        Under overload it does not: the batches would answer fewer than full ones.
+        Where full batches are needed it does not: short ones answer fewer.
         """
         limit_s = min(limit_s, self._limit_s)
-        if self._n_in_a_row > LIGHT_IN_A_ROW or self._next_s(n_rows, rest_s) > limit_s:
+        if self._wanted_rows > LIGHT_SHARE * self.max_rows or self._next_s(n_rows, rest_s) > limit_s:
             return False
         self._limit_s, self._slack_s = limit_s, 0.0
         return True

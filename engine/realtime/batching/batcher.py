@@ -241,7 +241,7 @@ class Batcher:
     def _take(self, now_s: float) -> Batch[Waiting]:
         """The next batch, under the lock; an empty one leaves the batcher idle."""
         batch = self.queue.take(now_s)
-        self.admission.batch_taken()
+        self.admission.batch_taken(batch.n_rows)
         if batch.slices:
             self._busy_until_s = now_s + self.admission.costs.typical_s(batch.n_rows)
         else:

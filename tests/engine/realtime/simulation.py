@@ -113,7 +113,7 @@ class _Simulation:
 
     def start(self, now_s: float) -> None:
         batch = self.queue.take(now_s)
-        self.admission.batch_taken()
+        self.admission.batch_taken(batch.n_rows)
         self.outcome.expired |= {self.index[id(ticket)] for ticket in batch.expired}
         if batch.slices:
             self.busy = True

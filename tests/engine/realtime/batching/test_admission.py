@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from engine.realtime.batching.admission import (
     CERTAIN_SHARE,
     FULL_BATCH_SHARE,
-    LIGHT_IN_A_ROW,
     MISSED_SHARE,
     Admission,
     CostModel,
@@ -114,11 +113,14 @@ def test_an_estimate_so_high_that_nobody_may_wait_is_corrected_within_seconds() 
     assert outcome.late(arrivals) == []
 
 
-def test_what_full_batches_took_in_bad_times_refuses_nobody_once_batches_are_short() -> None:
+@pytest.mark.parametrize("load", [0.1, 0.4])
+def test_what_full_batches_took_in_bad_times_refuses_nobody_once_batches_are_short(load: float) -> None:
     admission = learned()
-    for cost_s in [0.03] * 20 + [service_s(32)] * 20:
+    for cost_s in [service_s(32)] * 60 + [0.03] * 16 + [service_s(32)] * 60:
         admission.observe(32, cost_s)
-    arrivals = list(poisson(0.1 * CAPACITY, 10.0))
+    assert admission.full_s > 0.03
+    admission.lag_s = 0.2 * SLO_S
+    arrivals = list(poisson(load * CAPACITY, 10.0))
     outcome = simulate(arrivals, admission, service_s)
     assert outcome.refused == set()
     assert outcome.late(arrivals) == []
@@ -131,20 +133,22 @@ def test_a_batch_kept_short_for_one_takes_no_more_than_that_one_allows() -> None
         assert admission.refusal(1, budget_s=just_s, small_rows=waiting, large_rows=0, rest_s=1e-9) is None
     for budget_s in (1.5 * just_s, SLO_S):
         assert admission.refusal(1, budget_s=budget_s, small_rows=8, large_rows=0, rest_s=1e-9) is not None
-    admission.batch_taken()
+    admission.batch_taken(8)
     assert admission.refusal(1, budget_s=SLO_S, small_rows=8, large_rows=0, rest_s=1e-9) is None
 
 
-def test_no_batch_is_kept_short_where_the_model_is_never_idle() -> None:
+@pytest.mark.parametrize(("n_rows", "n_refused", "is_light"), [(4, 0, True), (20, 0, False), (4, 16, False)])
+def test_no_batch_is_kept_short_where_full_ones_are_needed(
+    n_rows: int, n_refused: int, is_light: bool
+) -> None:
     admission = exact()
     just_s = (service_s(8) + 1e-6) / CERTAIN_SHARE
-    idle = {"budget_s": SLO_S, "small_rows": 0, "large_rows": 0, "rest_s": 0.0}
-    for n_in_a_row in (LIGHT_IN_A_ROW, LIGHT_IN_A_ROW + 1):
-        assert admission.refusal(1, **idle) is None
-        for _ in range(n_in_a_row):
-            admission.observe(4, service_s(4))
-        refusal = admission.refusal(1, budget_s=just_s, small_rows=0, large_rows=0, rest_s=1e-9)
-        assert (refusal is None) == (n_in_a_row == LIGHT_IN_A_ROW)
+    for _ in range(50):
+        for _ in range(n_refused):
+            assert admission.refusal(1, budget_s=0.0, small_rows=4, large_rows=0, rest_s=1e-9) is not None
+        admission.batch_taken(n_rows)
+    refusal = admission.refusal(1, budget_s=just_s, small_rows=0, large_rows=0, rest_s=1e-9)
+    assert (refusal is None) == is_light
 
 
 def test_costs_that_scatter_still_leave_ninety_nine_in_a_hundred_in_time() -> None:
