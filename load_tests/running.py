@@ -24,6 +24,8 @@ from load_tests.watching import LOOPBACK, cpu_seconds, listeners, watching
 
 GUESS_S = 2.0
 GUESS_CONNECTIONS = 64
+PATIENCE_S = 30.0
+"""How long the requests of a closed loop wait: refused ones would be sent again at once, an overload."""
 SCATTERED_SHARE = 0.5
 """Of the closed loop's rate, at which single requests wake the engine and it is not overloaded."""
 MIN_REQUESTS = 1500
@@ -57,8 +59,9 @@ def run_load(load: Load, sample: str, promise: Promise | None = None) -> LoadRes
 def find_capacity(load: Load, sample: str, promise: Promise, tell: Callable[[Trial], None]) -> Capacity:
     """Search for the largest Poisson rate at which an engine keeps a promise; ``tell`` hears each run."""
     payloads, replicas = _payloads(load, sample), _replicas(load)
-    narrow, _ = _short_load(load, payloads, connections=1)
-    wide, seen = _short_load(load, payloads, connections=GUESS_CONNECTIONS * replicas)
+    patient = _payloads(msgspec.structs.replace(load, deadline_s=PATIENCE_S), sample)
+    narrow, _ = _short_load(load, patient, connections=1)
+    wide, seen = _short_load(load, patient, connections=GUESS_CONNECTIONS * replicas)
     check_answered(summarise(load, seen))
     rate = seen.latencies().n / GUESS_S
     scattered, _ = _short_load(load, payloads, rate=SCATTERED_SHARE * rate)
