@@ -42,6 +42,7 @@ YOUNG = 64
 LIGHT_SHARE = 0.5
 """A load is light while all who want to be in a batch, the refused among them, fill this share of it."""
 BATCHES_REMEMBERED = 8
+"""What wants to be in a batch is an average over about so many."""
 
 MISSED_SHARE = 0.5
 MISSED_SHARE_AT_MOST = 0.85
