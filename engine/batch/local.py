@@ -26,7 +26,7 @@ AHEAD_BYTES = 1 << 26
 """Memory for rows that were read and are not written yet, of all units together.
 
 Little, since it is memory touched for the first time: on a virtual machine that cost 1.2 s of a core per GB,
-as much as decoding Parquet into it. Four times as much, and one more reader, took a job 1.06 to 1.24 times
+as much as decoding Parquet into it. Four times as much, and one more reader, took a job 1.04 to 1.16 times
 the processor time.
 """
 

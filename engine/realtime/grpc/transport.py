@@ -105,8 +105,13 @@ class Call:
 
     def begin(self, begin: Begin, message: bytes | None) -> None:
         """Its first message is here, or there is none."""
-        if not self._ended:
+        if self._ended:
+            return
+        try:
             begin(self, message)
+        except Exception:
+            log.exception("a call could not be begun")
+            self.fail(grpc.StatusCode.INTERNAL, BUG)
 
     def left(self) -> None:
         """The client is gone."""

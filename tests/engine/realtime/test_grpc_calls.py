@@ -14,6 +14,7 @@ from engine.config import Serve, Slo
 from engine.errors import PortTaken
 from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
 from engine.realtime.grpc.server import GrpcServer
+from engine.realtime.grpc.transport import BUG, Call, CoreServer
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.served import TOO_LATE
 from engine.scorer import Scorer
@@ -103,6 +104,27 @@ def test_a_call_without_a_message_is_told_so(channel: grpc.Channel, method: str)
     with pytest.raises(grpc.RpcError) as caught:
         channel.stream_unary(f"/{SERVICE}/{method}")(iter([]), timeout=20)
     assert status(caught) == ("UNIMPLEMENTED", "expected a message, got none")
+
+
+def test_a_bug_while_a_call_begins_ends_it_and_the_next_is_answered() -> None:
+    def begin(call: Call, message: Any) -> None:
+        if message == b"bug":
+            raise ZeroDivisionError
+        call.end(message)
+
+    async def scenario() -> None:
+        server = CoreServer((), {"/a.Service/Echo": begin})
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            echo = channel.unary_unary("/a.Service/Echo")
+            with pytest.raises(grpc.RpcError) as caught:
+                await echo(b"bug", timeout=10)
+            assert status(caught) == ("INTERNAL", BUG)
+            assert await echo(b"again", timeout=10) == b"again"
+        await server.stop(1.0)
+
+    asyncio.run(scenario())
 
 
 def test_an_answer_says_where_its_time_went(channel: grpc.Channel) -> None:
