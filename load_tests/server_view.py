@@ -62,12 +62,20 @@ def parse_metrics(text: str) -> Series:
     return series
 
 
+def buckets_of(series: Series, name: str) -> list[tuple[float, float]]:
+    """A histogram's points (upper edge, observations within it), cumulative, in order."""
+    found = [
+        (float(dict(labels)["le"]), value) for (metric, labels), value in series.items() if metric == name
+    ]
+    return sorted(found)
+
+
 def view(before: Series | None, after: Series | None, model: str) -> ServerView | None:
     """What an engine counted for a model between two looks; ``None`` where it did not."""
     if before is None or after is None:
         return None
     grown = {key: value - before.get(key, 0.0) for key, value in after.items() if ("model", model) in key[1]}
-    latencies = _buckets(grown, "tandem_request_seconds_bucket")
+    latencies = buckets_of(grown, "tandem_request_seconds_bucket")
     if not latencies or latencies[-1][1] <= 0:
         return None
     total = latencies[-1][1]
@@ -76,17 +84,10 @@ def view(before: Series | None, after: Series | None, model: str) -> ServerView 
         p50_s=_quantile(latencies, 0.50),
         p99_s=_quantile(latencies, 0.99),
         cdf=tuple((edge, count / total) for edge, count in latencies if math.isfinite(edge)),
-        batch_rows=_differences(_buckets(grown, "tandem_batch_rows_bucket")),
+        batch_rows=_differences(buckets_of(grown, "tandem_batch_rows_bucket")),
         shed=_by_label(grown, "tandem_shed_total", "reason"),
         stages_s=_mean_stages(grown),
     )
-
-
-def _buckets(series: Series, name: str) -> list[tuple[float, float]]:
-    found = [
-        (float(dict(labels)["le"]), value) for (metric, labels), value in series.items() if metric == name
-    ]
-    return sorted(found)
 
 
 def _differences(buckets: list[tuple[float, float]]) -> tuple[tuple[float, int], ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from load_tests.capacity.finding import find_capacity
 from load_tests.capacity.search import Capacity
 from load_tests.command import check_answered
 from load_tests.locust_run import run_locust
@@ -17,7 +18,7 @@ from load_tests.results.printing import (
 from load_tests.results.report import write_capacity_report, write_load_report
 from load_tests.results.result import Load, LoadResult, read_json, write_csv, write_json
 from load_tests.results.slo import parse_promise
-from load_tests.running import find_capacity, run_load
+from load_tests.running import run_load
 
 SLO_MISSED = 3
 

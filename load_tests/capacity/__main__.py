@@ -19,6 +19,7 @@ from rich.table import Table
 
 from engine.errors import TandemError
 from engine.pages.machine import machine
+from load_tests.capacity.finding import find_capacity
 from load_tests.capacity.models import MODELS, Measurable
 from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
@@ -26,7 +27,6 @@ from load_tests.local_engine import local_engine
 from load_tests.peers.model import NAME
 from load_tests.results.printing import print_trial
 from load_tests.results.slo import parse_promise
-from load_tests.running import find_capacity
 
 CACHE = Path(".cache/peers")
 MAX_SPREAD = 0.10

@@ -1,167 +1,63 @@
-"""Predicts an engine's latency and capacity from what one request, one batch and one row cost.
+"""Predicts an engine's latency and capacity from its costs, with the engine's own admission and queue.
 
 A replica is one loop: it reads what has arrived, scores it together, answers, and looks again. What is
-dear to score is scored in a thread, while the loop reads and answers.
-The costs are measured in two short closed loops, one narrow and one wide, from the engine's own
-counters and the throughput seen from outside. In a closed loop requests come in bunches, as soon as
-others are answered; at random times each wakes the engine by itself, which costs more. Where the
-engine runs on this machine its processor time under random arrivals tells how much.
+dear to score is scored in a thread, while the loop reads and answers. Who is admitted and what goes into
+a batch is decided by the very objects that decide in the engine, which learn here from simulated batches.
 """
 
-from dataclasses import dataclass
+import math
+import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.realtime.batching.admission import Admission
 from engine.realtime.batching.batcher import INLINE_S
+from engine.realtime.batching.queueing import Batch, Queue, Ticket
+from load_tests.capacity.costs import Costs
 from load_tests.capacity.search import Capacity, Trial, find_max
 from load_tests.results.slo import Promise
-from load_tests.server_view import Series
 from load_tests.shapes import poisson_arrivals
 
-SIMULATED_S = 4.0
+SIMULATED_REQUESTS = 8_000
 SEED = 7
-FULL_SHARE = 0.33
-"""A replica without a cap takes half of a closed loop's rows, or all, into a batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """Seconds that an engine's loop is busy.
-
-    Attributes:
-        request_s: For each request beside its score: reading, checking, answering.
-        batch_s: For each batch, however small.
-        row_s: For each row of a batch.
-        max_batch_rows: Rows in a batch at most.
-        replicas: Loops that share the requests evenly.
-    """
-
-    request_s: float
-    batch_s: float
-    row_s: float
-    max_batch_rows: int = 1024
-    replicas: int = 1
-
-    @property
-    def in_thread(self) -> bool:
-        """Whether the engine scores in a thread, so that requests cost the loop time and batches do not."""
-        return self.batch_s + self.row_s > INLINE_S
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """What one short load saw of an engine.
-
-    Attributes:
-        requests: Requests answered.
-        seconds: Wall time.
-        batches: Batches that the engine scored.
-        rows: Rows in them.
-        batch_seconds: Time in the model.
-        cpu_seconds: Processor time of the engine; None where it runs elsewhere.
-    """
-
-    requests: float
-    seconds: float
-    batches: float
-    rows: float
-    batch_seconds: float
-    cpu_seconds: float | None = None
-
-
-def busy_between(
-    before: Series,
-    after: Series,
-    model: str,
-    *,
-    requests: int,
-    seconds: float,
-    cpu_seconds: float | None = None,
-) -> Busy:
-    """A load's view, with the engine's counters before and after it."""
-
-    def grown(name: str) -> float:
-        key = (name, frozenset({("model", model)}))
-        return after.get(key, 0.0) - before.get(key, 0.0)
-
-    return Busy(
-        requests,
-        seconds,
-        grown("tandem_batch_rows_count"),
-        grown("tandem_batch_rows_sum"),
-        grown("tandem_batch_seconds_sum"),
-        cpu_seconds,
-    )
-
-
-def costs_of(
-    narrow: Busy,
-    wide: Busy,
-    scattered: Busy | None = None,
-    *,
-    replicas: int = 1,
-    waiting_rows: float = 0.0,
-) -> Costs | None:
-    """The costs behind two closed loops and an open one; ``None`` where the engine did not count batches.
-
-    Two batch sizes give a line, its offset and slope; what the wide loop's throughput leaves is
-    the request's own cost, because there the engine was never idle. Where requests come ``scattered``
-    it is the processor time that they took, without the model's, if that is more. Batches far smaller
-    than the rows that the wide loop kept waiting at each replica are as large as the engine makes them.
-    """
-    if min(narrow.batches, wide.batches, wide.requests) <= 0:
-        return None
-    small, large = narrow.rows / narrow.batches, wide.rows / wide.batches
-    low_s, high_s = narrow.batch_seconds / narrow.batches, wide.batch_seconds / wide.batches
-    row_s = max(0.0, (high_s - low_s) / (large - small)) if large > small else low_s / small
-    batch_s = max(0.0, low_s - row_s * small)
-    loop_s = replicas * wide.seconds / wide.requests
-    request_s = max(loop_s - replicas * wide.batch_seconds / wide.requests, 0.0)
-    if scattered is not None and scattered.cpu_seconds is not None and scattered.requests:
-        request_s = max(request_s, (scattered.cpu_seconds - scattered.batch_seconds) / scattered.requests)
-    if large < FULL_SHARE * waiting_rows:
-        return Costs(request_s, batch_s, row_s, max(1, round(large)), replicas)
-    return Costs(request_s, batch_s, row_s, replicas=replicas)
+N_TIMED = 4
+"""Batches of each size that the engine times before it serves, of which it believes the fastest."""
+MOST_NOISE = 2.0
+N_HALVINGS = 6
+"""Steps in which the power of the noise is found, between 0 and ``MOST_NOISE``."""
 
 
 def simulate(
     costs: Costs,
-    arrivals: NDArray[np.float64],
+    arrivals: Sequence[float] | NDArray[np.float64],
     *,
+    promise_s: float,
     rows_per_request: int = 1,
-    deadline_s: float = np.inf,
+    deadline_s: float | None = None,
 ) -> NDArray[np.float64]:
-    """Latency in seconds of each arrival at one replica; infinite where it waited past its deadline.
+    """Latency in seconds of each arrival at one replica; infinite where it was refused.
 
-    As the engine does, a request that has waited too long is refused and costs nothing.
+    Args:
+        costs: Of the engine.
+        arrivals: Seconds, rising.
+        promise_s: What the engine promises.
+        rows_per_request: Rows in each.
+        deadline_s: How long requests wait; as long as is promised if not given.
     """
-    latencies = np.empty_like(arrivals)
-    at_most = max(1, costs.max_batch_rows // rows_per_request)
-    beside_s, own_s = (costs.request_s, 0.0) if costs.in_thread else (0.0, costs.request_s)
-    free_at, first = 0.0, 0
-    while first < len(arrivals):
-        start = max(free_at, arrivals[first])
-        alive = int(np.searchsorted(arrivals, start - deadline_s))
-        if alive > first:
-            latencies[first:alive] = np.inf
-            first = alive
-            continue
-        end = min(int(np.searchsorted(arrivals, start, "right")), first + at_most)
-        n = end - first
-        free_at = start + costs.batch_s + n * (own_s + rows_per_request * costs.row_s)
-        latencies[first:end] = free_at + beside_s - arrivals[first:end]
-        first = end
-    return latencies
+    budget_s = promise_s if deadline_s is None else deadline_s
+    return _Replica(costs, promise_s).run(np.asarray(arrivals).tolist(), rows_per_request, budget_s)
 
 
 def simulated_trial(costs: Costs, promise: Promise, rate: float, *, rows_per_request: int = 1) -> Trial:
     """What a Poisson rate would come to."""
-    random = np.random.default_rng(SEED)
-    arrivals = poisson_arrivals(rate / costs.replicas, SIMULATED_S, random=random)
-    latencies = simulate(costs, arrivals, rows_per_request=rows_per_request, deadline_s=promise.limit_s)
+    arrivals = _arrivals(costs, rate)
+    latencies = simulate(costs, arrivals, promise_s=promise.limit_s, rows_per_request=rows_per_request)
     n_late = int((latencies > promise.limit_s).sum())
-    goodput = costs.replicas * (len(latencies) - n_late) / SIMULATED_S
+    goodput = rate * (len(latencies) - n_late) / max(1, len(latencies))
     answered = latencies[np.isfinite(latencies)]
     p50_s, p99_s = np.percentile(answered, (50, 99)).tolist() if len(answered) else (None, None)
     return Trial(rate, len(latencies), n_late, goodput, p50_s, p99_s)
@@ -174,3 +70,149 @@ def predict(costs: Costs, promise: Promise, *, first_guess: float, rows_per_requ
         return simulated_trial(costs, promise, rate, rows_per_request=rows_per_request)
 
     return find_max(promise, run, first_guess=first_guess)
+
+
+def as_noisy(
+    costs: Costs, rate: float, p99_s: float, *, promise_s: float, patience_s: float, rows_per_request: int = 1
+) -> Costs:
+    """The costs with their scatter raised to the power at which a rate has the latency that was measured.
+
+    A histogram does not tell what comes of a machine where loop, model and client wait for each other.
+    Its 99th percentile of latency does.
+
+    Args:
+        costs: As the counters tell them.
+        rate: Requests a second, far from overload.
+        p99_s: The 99th percentile measured at that rate.
+        promise_s: What the engine promises.
+        patience_s: How long the requests would have waited.
+        rows_per_request: Rows in each.
+    """
+    arrivals, low, high = _arrivals(costs, rate), 0.0, MOST_NOISE
+    for _ in range(N_HALVINGS):
+        power = (low + high) / 2
+        latencies = simulate(
+            _scattered(costs, power),
+            arrivals,
+            promise_s=promise_s,
+            rows_per_request=rows_per_request,
+            deadline_s=patience_s,
+        )
+        if np.percentile(latencies, 99) < p99_s:
+            low = power
+        else:
+            high = power
+    return _scattered(costs, (low + high) / 2)
+
+
+def _scattered(costs: Costs, power: float) -> Costs:
+    factors = np.array(costs.scatter) ** power
+    return replace(costs, scatter=tuple((factors / factors.mean()).tolist()))
+
+
+def _arrivals(costs: Costs, rate: float) -> NDArray[np.float64]:
+    """At one replica."""
+    random_arrivals = np.random.default_rng(SEED)
+    return poisson_arrivals(
+        rate / costs.replicas, SIMULATED_REQUESTS * costs.replicas / rate, random=random_arrivals
+    )
+
+
+class _Request(Ticket, eq=False, kw_only=True):
+    index: int
+
+
+class _Replica:
+    """One loop and its model, at simulated times."""
+
+    def __init__(self, costs: Costs, promise_s: float) -> None:
+        self._costs = costs
+        self._chance = random.Random(SEED)
+        self._admission = Admission(promise_s, costs.most_rows)
+        self._learn_costs()
+        self._queue: Queue[_Request] = Queue(self._admission.max_rows)
+        self._now_s = 0.0
+        self._batch: Batch[_Request] = Batch()
+        self._started_s = self._expected_s = 0.0
+        self._ends_s = math.inf
+        self._scored: list[tuple[Batch[_Request], float]] = []
+
+    def run(self, arrivals: list[float], n_rows: int, budget_s: float) -> NDArray[np.float64]:
+        """Latencies; infinite where refused."""
+        latencies, read = np.full(len(arrivals), np.inf), 0
+        while read < len(arrivals) or self._ends_s < math.inf:
+            next_s = arrivals[read] if read < len(arrivals) else math.inf
+            self._now_s = max(self._now_s, min(next_s, self._ends_s))
+            self._score_until_now()
+            self._answer(latencies)
+            ready = bisect_right(arrivals, self._now_s, read)
+            for index in range(read, ready):
+                self._read(index, n_rows, arrivals[index], budget_s)
+            read = ready
+            if self._ends_s == math.inf and self._queue.n_rows:
+                self._wake_model()
+                self._answer(latencies)
+        return latencies
+
+    def _learn_costs(self) -> None:
+        """As the engine does before it serves."""
+        rows, cost_s = 1, 0.0
+        while rows <= self._admission.most_rows and cost_s < self._admission.slo_s:
+            cost_s = min(self._cost_s(rows) for _ in range(N_TIMED))
+            self._admission.observe(rows, cost_s)
+            rows *= 2
+        self._admission.settle()
+
+    def _cost_s(self, n_rows: int) -> float:
+        return (self._costs.batch_s + n_rows * self._costs.row_s) * self._chance.choice(self._costs.scatter)
+
+    def _read(self, index: int, n_rows: int, arrived_s: float, budget_s: float) -> None:
+        self._now_s += self._costs.request_s / 2
+        self._score_until_now()
+        refusal = self._admission.refusal(
+            n_rows,
+            budget_s=arrived_s + budget_s - self._now_s,
+            small_rows=self._queue.small_rows,
+            large_rows=self._queue.large_rows,
+            rest_s=max(1e-6, self._expected_s - self._now_s) if self._ends_s < math.inf else 0.0,
+            unread_s=self._now_s - arrived_s,
+        )
+        if refusal is None:
+            self._queue.push(_Request("one", n_rows, arrived_s, arrived_s + budget_s, index=index))
+
+    def _wake_model(self) -> None:
+        self._start(self._now_s)
+        if self._ends_s < math.inf and self._admission.costs.typical_s(self._batch.n_rows) <= INLINE_S:
+            self._now_s = self._ends_s
+            self._finish()
+
+    def _score_until_now(self) -> None:
+        """What the thread does meanwhile: one batch after the other."""
+        while self._ends_s <= self._now_s:
+            ended_s = self._ends_s
+            self._finish()
+            self._start(ended_s)
+
+    def _start(self, now_s: float) -> None:
+        self._batch = self._queue.take(now_s)
+        self._admission.batch_taken(self._batch.n_rows)
+        if self._batch.slices:
+            self._started_s, self._ends_s = now_s, now_s + self._cost_s(self._batch.n_rows)
+            self._expected_s = now_s + self._admission.costs.typical_s(self._batch.n_rows)
+
+    def _finish(self) -> None:
+        self._admission.observe(self._batch.n_rows, self._ends_s - self._started_s)
+        self._queue.max_rows = self._admission.max_rows
+        self._scored.append((self._batch, self._ends_s))
+        self._ends_s = math.inf
+
+    def _answer(self, latencies: NDArray[np.float64]) -> None:
+        for batch, ended_s in self._scored:
+            self._now_s = max(self._now_s, ended_s)
+            self._admission.observe_lag(self._now_s - ended_s)
+            for part in batch.slices:
+                request = part.ticket
+                if part.stop == request.n_rows:
+                    self._now_s += self._costs.request_s / 2
+                    latencies[request.index] = self._now_s - request.arrived_s
+        self._scored.clear()
