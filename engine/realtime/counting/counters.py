@@ -5,7 +5,6 @@ latest is. Times are nanoseconds in the cells and seconds when rendered (``expos
 """
 
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +12,7 @@ from struct import Struct
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 SECONDS = tuple(
     round(scale * step, 9)
@@ -97,13 +97,10 @@ _FAILED_S = offset("tandem_failed_seconds_total")
 _REQUEST_S, _BATCH_S = offset("tandem_request_seconds"), offset("tandem_batch_seconds")
 _BATCH_ROWS = offset("tandem_batch_rows")
 _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S = (offset("tandem_stage_seconds", stage) for stage in STAGES)
-_N_ROWS = len(ROWS)
-_N_SECONDS = len(SECONDS) + 1
-_BATCH_SUM = _BATCH_S + _N_SECONDS
 _TOOK = (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S)
 """Where the histograms of a scored request's times begin."""
 MOST_KEPT = 512
-"""Requests whose times are kept before they are counted together."""
+"""Requests, and batches, whose times are kept before they are counted together."""
 _TIMES = Struct(f"{len(_TOOK)}d")
 """The times of one of them, as bytes."""
 
@@ -111,16 +108,17 @@ _TIMES = Struct(f"{len(_TOOK)}d")
 class ModelCounters:
     """Counts for one model, in ``CELLS_PER_MODEL`` cells that may lie in shared memory.
 
-    Times of requests are kept and counted together, a tenth of the work: ``settle`` brings the cells up
-    to date.
+    Times of requests and batches are kept and counted together, a tenth of the work: ``settle`` brings the
+    cells up to date.
     """
 
-    __slots__ = ("_n_kept", "_times", "cells")
+    __slots__ = ("_batches", "_n_kept", "_times", "cells")
 
     def __init__(self, cells: "memoryview[int] | None" = None) -> None:
         self.cells = memoryview(bytearray(8 * CELLS_PER_MODEL)).cast("q") if cells is None else cells
         self._times = bytearray(MOST_KEPT * _TIMES.size)
         self._n_kept = 0
+        self._batches: list[tuple[int, float, float]] = []
 
     def request_begun(self) -> None:
         """A request for the model is under way."""
@@ -157,25 +155,32 @@ class ModelCounters:
         if self._n_kept == MOST_KEPT:
             self.settle()
 
-    def settle(self) -> None:
-        """Count the times that are kept."""
-        if not self._n_kept:
-            return
-        times = np.frombuffer(self._times, count=self._n_kept * len(_TOOK)).reshape(-1, len(_TOOK))
-        cells = np.asarray(self.cells)
-        self._n_kept = 0
-        for at, places, seconds in zip(_TOOK, np.searchsorted(SECONDS, times).T, times.T, strict=True):
-            cells[at : at + _N_SECONDS] += np.bincount(places, minlength=_N_SECONDS)
-            cells[at + _N_SECONDS] += int(seconds.sum() * 1e9)
-
     def batch_scored(self, n_rows: int, cost_s: float) -> None:
         """One call of the model is over."""
-        cells = self.cells
-        cells[_LAST_S] = int(time.time())
-        cells[_BATCH_ROWS + bisect_left(ROWS, n_rows)] += 1
-        cells[_BATCH_ROWS + _N_ROWS + 1] += n_rows
-        cells[_BATCH_S + bisect_left(SECONDS, cost_s)] += 1
-        cells[_BATCH_SUM] += int(cost_s * 1e9)
+        self._batches.append((n_rows, cost_s, time.time()))
+        if len(self._batches) == MOST_KEPT:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what is kept."""
+        if self._n_kept:
+            times = np.frombuffer(self._times, count=self._n_kept * len(_TOOK)).reshape(-1, len(_TOOK))
+            self._n_kept = 0
+            for at, seconds in zip(_TOOK, times.T, strict=True):
+                self._count(at, SECONDS, seconds, 1e9)
+        if self._batches:
+            n_rows, seconds, moments = np.array(self._batches).T
+            self._batches.clear()
+            self._count(_BATCH_ROWS, ROWS, n_rows, 1)
+            self._count(_BATCH_S, SECONDS, seconds, 1e9)
+            self.cells[_LAST_S] = int(moments[-1])
+
+    def _count(self, at: int, bounds: tuple[float, ...], values: NDArray[np.float64], unit: float) -> None:
+        """Add values to the histogram that begins ``at`` a cell, and their sum, in units of the cells."""
+        cells, n_buckets = np.asarray(self.cells), len(bounds) + 1
+        places = np.searchsorted(bounds, values)
+        cells[at : at + n_buckets] += np.bincount(places, minlength=n_buckets)
+        cells[at + n_buckets] += int(values.sum() * unit)
 
     def request_shed(self, reason: str) -> None:
         """A request was not scored."""

@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from engine.realtime.doors.answers import CLOSE, Answer
 from engine.realtime.serving.app import Scoring, ScoringApp
+from engine.realtime.serving.heads import HEAD_END, KnownHeads
 from engine.realtime.serving.passage import Passage
 from engine.realtime.serving.unread import STEP_S, unread_s
 
@@ -42,11 +43,11 @@ class _Short:
     )  # fmt: skip
     message_event = _NoEvent()
 
-    def __init__(self, scoring: Scoring, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, scoring: Scoring, headers: dict[bytes, bytes], body: bytes = b"") -> None:
         self.scoring = scoring
         self.headers = headers
         self.arrived_s = 0.0
-        self.body = b""
+        self.body = body
         self.keep_alive = True
         self.disconnected = False
         self.response_complete = False
@@ -56,14 +57,16 @@ class _Short:
 class Connection(HttpToolsProtocol):
     """A connection that ends after ``max_age_s``, so that clients find new replicas.
 
-    A scoring request with a short body is answered past ASGI: no scope, no task, one write. The rest
-    goes uvicorn's way. At most one request of a connection is under way; later ones wait in uvicorn's
-    pipeline.
+    A scoring request with a short body is answered past ASGI: no scope, no task, one write; and past the
+    parser if its head is known. The rest goes uvicorn's way. At most one request of a connection is under
+    way; later ones wait in uvicorn's pipeline.
     """
 
     max_age_s = 300.0
 
-    def __init__(self, config: Config, state: ServerState, loop: Any, app: ScoringApp) -> None:
+    def __init__(
+        self, config: Config, state: ServerState, loop: Any, app: ScoringApp, heads: KnownHeads
+    ) -> None:
         super().__init__(config=config, server_state=state, app_state={}, _loop=loop)
         now_s = loop.time()
         self.reading_since_s: float | None = now_s
@@ -71,8 +74,10 @@ class Connection(HttpToolsProtocol):
         self._idle_since_s = now_s
         self._in_head = False
         self._head_bytes = 0
+        self._is_between = True
         self._refused = False
         self._scoring_app = app
+        self._heads = heads
         self._short_bytes = min(SHORT_BYTES, app.max_body_bytes)
         self._short: _Short | None = None
         self._socket: socket.socket | None = None
@@ -86,15 +91,29 @@ class Connection(HttpToolsProtocol):
         self._socket = socket.socket(here.family, here.type, here.proto, fileno=here.fileno())
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and count what belongs to an unfinished head."""
+        """Take a known head with its body at once, else feed the parser and count what belongs to a head."""
         if self._refused:
             return
+        before, end = self._short, 0
+        if self._is_between:
+            end = data.find(HEAD_END) + len(HEAD_END)
+            head = self._heads.get(data[:end])
+            if head is not None and len(data) == end + head.length and self._is_free():
+                self._begin(_Short(head.scoring, head.headers, data[end:]))
+                return
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._in_head = False
                 self._refuse(431, f"the request's head is over {MAX_HEAD_BYTES} bytes")
+        elif end and self._is_between and self._short is not before:
+            self._learn(data[:end], len(data) - end)
+
+    def _learn(self, head: bytes, length: int) -> None:
+        """Remember the head of the request that has just been read, if it came with its body and alone."""
+        if (short := self._short) is not None and len(short.body) == length:
+            self._heads.learn(head, short.scoring, short.headers, length)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it what waits for it."""
@@ -111,6 +130,7 @@ class Connection(HttpToolsProtocol):
         self.headers = []
         self.reading_since_s = self.loop.time()
         self._in_head = True
+        self._is_between = False
 
     def on_headers_complete(self) -> None:
         """Its head is there."""
@@ -138,7 +158,23 @@ class Connection(HttpToolsProtocol):
         short = self._reading_short()
         if short is None:
             super().on_message_complete()
-            return
+        else:
+            self._is_between = True
+            self._score(short)
+
+    def _is_free(self) -> bool:
+        """Whether a request can be answered at once: no other is under way, and answers are taken."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+
+    def _begin(self, short: "_Short") -> None:
+        """Answer a request that the parser need not see."""
+        self._short = short
+        self.cycle = short  # type: ignore[assignment]  # has what is looked at
+        if self.loop.time() > self._retires_s:
+            short.keep_alive = False
+        self._score(short)
+
+    def _score(self, short: "_Short") -> None:
         waited_s = self._unread_s(short.scoring)
         short.arrived_s = time.perf_counter() - waited_s
         deliver = partial(self._answer, short)
@@ -184,8 +220,7 @@ class Connection(HttpToolsProtocol):
             or parser.get_method() != b"POST"
             or not parser.should_keep_alive()
             or self.expect_100_continue
-            or self.flow.write_paused
-            or (self.cycle is not None and not self.cycle.response_complete)
+            or not self._is_free()
         ):
             return None
         headers = dict(self.headers)

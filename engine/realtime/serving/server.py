@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from engine.config import Serve
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.connection import Connection
+from engine.realtime.serving.heads import KnownHeads
 from engine.realtime.serving.listener import BACKLOG
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Server:
         self._listener = listener
         self._settings = settings
         self._state = ServerState()
+        self._heads = KnownHeads()
         self._server: asyncio.AbstractServer | None = None
         self.grpc: GrpcServer | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -127,7 +129,7 @@ class Server:
         await self.grpc.start()
 
     def _connection(self) -> Connection:
-        return Connection(self._config, self._state, asyncio.get_running_loop(), self._app)
+        return Connection(self._config, self._state, asyncio.get_running_loop(), self._app, self._heads)
 
     async def _accept_the_rest(self) -> None:
         """Closing a shared listener resets what waits in its queue; take it first."""

@@ -99,6 +99,7 @@ def test_every_family_is_rendered_with_its_help_and_type() -> None:
 def replica(directory: Path, pipe: Connection) -> None:
     node = NodeCounters(["a", "b"], directory)
     node.by_model["b"].batch_scored(5, 0.001)
+    node.settle()
     node.by_model["b"].request_scored(5, 0, False, NO_TIMES)
     node.by_model["b"].request_begun()
     pipe.send("counted")
