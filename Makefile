@@ -23,10 +23,11 @@ help:  ## Show the commands
 demo: .venv/installed  ## Train on real flights, pack, score Parquet, serve, load-test; writes demo-output/report.html
 	$(BIN)/tandem demo --out demo-output
 
+# A library that spread its work over all cores would wait there for the other processes.
 test: .venv/installed  ## Format, lint, then types and all tests, in as many processes as there are cores (4 at most)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: .venv/installed  ## Format, lint, types
 	$(BIN)/ruff format --check .
