@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo test check format bench-kernels bench-batch bench-realtime bench-peers bench-wires bench-overload \
     bench-swap bench-capacity bench-check chaos soak lock clean
 
+# What is imported is compiled once, a quarter of what is installed; else each of hundreds of processes would do it.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:  ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
@@ -15,7 +18,7 @@ help:  ## Show the commands
 	$(PYTHON) -m venv .venv
 	@sed -n '/^uv==/,/^ *#/p' requirements.lock > .venv/uv.lock
 	$(PIP) --require-hashes --requirement .venv/uv.lock
-	$(BIN)/uv pip install --quiet --python .venv --compile-bytecode --require-hashes --requirement requirements.lock || \
+	$(BIN)/uv pip install --quiet --python .venv --require-hashes --requirement requirements.lock || \
 	    $(PIP) --require-hashes --requirement requirements.lock  # slower, but it may be told of an index that uv is not
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -23,10 +26,11 @@ help:  ## Show the commands
 demo: .venv/installed  ## Train on real flights, pack, score Parquet, serve, load-test; writes demo-output/report.html
 	$(BIN)/tandem demo --out demo-output
 
+# A library that spread its work over all cores would wait there for the other processes.
 test: .venv/installed  ## Format, lint, then types and all tests, in as many processes as there are cores (4 at most)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 check: .venv/installed  ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,5 +1,7 @@
 """The chosen kernels give the bits of the libraries that trained the models, also on rows never seen."""
 
+import functools
+
 import lightgbm
 import numpy as np
 import pytest
@@ -42,17 +44,22 @@ def assert_same(model, predict, dtype, infinities=True):
         assert np.array_equal(scored_by_columns(kernel, forest, X), expected), kernel.name
 
 
-@pytest.mark.parametrize("num_leaves", [7, 31, 63, 255])
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_lightgbm(num_leaves, n_classes, dtype):
+@functools.cache
+def lightgbm_model(num_leaves, n_classes):
     X, y = data(n_classes=n_classes)
     parameters = {
         "objective": "binary" if n_classes == 2 else "multiclass",
         "num_class": 1 if n_classes == 2 else n_classes,
         "num_leaves": num_leaves, "min_data_in_leaf": 3, "num_threads": 1, "verbose": -1,
     }  # fmt: skip
-    model = lightgbm.train(parameters, lightgbm.Dataset(X, y, categorical_feature=[3]), 40)
+    return lightgbm.train(parameters, lightgbm.Dataset(X, y, categorical_feature=[3]), 40)
+
+
+@pytest.mark.parametrize("num_leaves", [7, 31, 63, 255])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lightgbm(num_leaves, n_classes, dtype):
+    model = lightgbm_model(num_leaves, n_classes)
 
     assert_same(model, lambda rows: model.predict(rows, raw_score=True, num_threads=1), dtype)
 

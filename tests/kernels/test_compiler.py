@@ -67,14 +67,20 @@ def test_scipy_is_imported_by_who_multiplies_matrices_only() -> None:
     run(LEAN_START)
 
 
-def test_machine_code_is_kept_where_numba_cache_dir_says(tmp_path: Path) -> None:
-    run(RANK, NUMBA_CACHE_DIR=str(tmp_path))
-    assert list(tmp_path.rglob("ranking.best_outputs*.nbc"))
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for machine code, after a process that was told of it."""
+    folder = tmp_path_factory.mktemp("kept")
+    run(RANK, NUMBA_CACHE_DIR=str(folder))
+    return folder
 
 
-def test_machine_code_from_disk_needs_no_compiler_and_does_not_keep_others_from_it(tmp_path: Path) -> None:
-    run(RANK, NUMBA_CACHE_DIR=str(tmp_path))
-    run(RANK + COMPILE_AT_LAST, NUMBA_CACHE_DIR=str(tmp_path))
+def test_machine_code_is_kept_where_numba_cache_dir_says(kept: Path) -> None:
+    assert list(kept.rglob("ranking.best_outputs*.nbc"))
+
+
+def test_machine_code_from_disk_needs_no_compiler_and_does_not_keep_others_from_it(kept: Path) -> None:
+    run(RANK + COMPILE_AT_LAST, NUMBA_CACHE_DIR=str(kept))
 
 
 def test_kernels_work_where_nothing_can_be_cached() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Failed, InvalidConfig, NotFound
+from load_tests import running
 from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
 from load_tests.results.result import LoadResult, read_json, read_result
@@ -75,7 +76,15 @@ def test_an_engine_that_only_refuses_is_an_error_not_a_green_report(serving: Any
         load_test(*planned(serving(lambda path, body: (429, b"busy")), sample), "", Outputs())
 
 
-def test_a_search_on_an_engine_that_never_answers_is_an_error(serving: Any, sample: Path) -> None:
+@pytest.fixture
+def short_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search begins with short loops: their length makes its guess better, and nothing here guesses."""
+    monkeypatch.setattr(running, "GUESS_S", 0.2)
+
+
+def test_a_search_on_an_engine_that_never_answers_is_an_error(
+    serving: Any, sample: Path, short_guesses: None
+) -> None:
     load, rows = planned(serving(lambda path, body: (500, b"a bug")), sample, rate=0.0)
     with pytest.raises(Failed, match="500 a bug"):
         search(load, rows, "p99=20ms", 0.0, Outputs())
@@ -83,7 +92,7 @@ def test_a_search_on_an_engine_that_never_answers_is_an_error(serving: Any, samp
 
 @pytest.mark.slow
 def test_a_search_without_any_rate_that_holds_exits_with_three(
-    serving: Any, sample: Path, tmp_path: Path
+    serving: Any, sample: Path, tmp_path: Path, short_guesses: None
 ) -> None:
     outputs = Outputs(json=tmp_path / "found.json", html=tmp_path / "found.html")
     load, rows = planned(serving(answer_at_once), sample, duration="0.1s", rate=0.0)
