@@ -52,7 +52,7 @@ class _Seen:
 
     recording: Recording
     busy: Busy | None
-    seconds: float = GUESS_S
+    seconds: float
 
     @property
     def rate(self) -> float:
@@ -95,7 +95,7 @@ def _short_load(
     outcome = run_fast(fast_load(load, payloads, duration_s=GUESS_S, connections=connections, rate=rate))
     used_s, after = cpu_seconds(engine) - used_s, read_metrics(target)
     if before is None or after is None:
-        return _Seen(outcome.recording, None)
+        return _Seen(outcome.recording, None, GUESS_S)
     busy = busy_between(
         before,
         after,
@@ -104,7 +104,7 @@ def _short_load(
         seconds=GUESS_S,
         cpu_seconds=used_s if engine else None,
     )
-    return _Seen(outcome.recording, busy)
+    return _Seen(outcome.recording, busy, GUESS_S)
 
 
 def _with_prediction(found: Capacity, look: _Look, load: Load) -> Capacity:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Failed, InvalidConfig, NotFound
-from load_tests import running
+from load_tests.capacity import finding
 from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
 from load_tests.results.result import LoadResult, read_json, read_result
@@ -79,7 +79,7 @@ def test_an_engine_that_only_refuses_is_an_error_not_a_green_report(serving: Any
 @pytest.fixture
 def short_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search begins with short loops: their length makes its guess better, and nothing here guesses."""
-    monkeypatch.setattr(running, "GUESS_S", 0.2)
+    monkeypatch.setattr(finding, "GUESS_S", 0.2)
 
 
 def test_a_search_on_an_engine_that_never_answers_is_an_error(
