@@ -62,7 +62,7 @@ class GrpcLane:
 
     def __init__(self, host: str, port: int) -> None:
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}", [("grpc.use_local_subchannel_pool", 1)])
-        self._infer = self._channel.unary_unary(METHOD)
+        self._infer = self._channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
 
     async def ask(self, request: bytes) -> Answer:
         """Call ``ModelInfer``; its code as HTTP would have said it.
@@ -80,7 +80,7 @@ class GrpcLane:
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
