@@ -17,6 +17,7 @@ from engine.errors import InvalidRequest, NotFound, PortTaken, TandemError
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import GRPC_CODES, grpc_code
+from engine.realtime.futures import settle
 from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, message
 from engine.realtime.grpc.passage import GrpcPassage
 from engine.realtime.grpc.transport import Call, CoreServer, unreadable
@@ -158,7 +159,7 @@ class Service:
 
     async def _answer(self, received: Received, call: Call) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = self._begin(received, time.perf_counter(), call, future.set_result)
+        passage = self._begin(received, time.perf_counter(), call, partial(settle, future))
         try:
             return await future
         finally:

@@ -22,6 +22,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
+from engine.realtime.futures import settle
+
 log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[bytes, bytes], ...]
@@ -95,8 +97,10 @@ class Call:
 
     async def read(self) -> bytes | None:
         """The next message of a stream; None at its end."""
-        event = await self._done(cygrpc.ReceiveMessageOperation(0))
-        return event.batch_operations[0].message()
+        receive = cygrpc.ReceiveMessageOperation(0)
+        await self._done(receive)
+        message: bytes | None = receive.message()
+        return message
 
     async def write(self, message: Any) -> None:
         """Send a message of a stream; returns when the client can take the next."""
@@ -137,10 +141,10 @@ class Call:
         self._greeted = True
         return (cygrpc.SendInitialMetadataOperation((), 0),)
 
-    async def _done(self, *operations: Any) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.start(operations, partial(self._server.soon, partial(_settle, future)))
-        return await future
+    async def _done(self, *operations: Any) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.start(operations, partial(self._server.soon, partial(_wake, future)))
+        await future
 
 
 class CoreServer:
@@ -191,7 +195,7 @@ class CoreServer:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let those under way end for so long, then cancel them."""
         stopped = self._loop.create_future()
-        self._server.shutdown(self._queue, partial(self.soon, partial(_settle, stopped)))
+        self._server.shutdown(self._queue, partial(self.soon, partial(_wake, stopped)))
         await asyncio.wait((stopped,), timeout=grace_s)
         if not stopped.done():
             self._server.cancel_all_calls()
@@ -260,9 +264,9 @@ def _nothing(*_: object) -> None:
     """Nobody wants to know."""
 
 
-def _settle(future: "asyncio.Future[Any]", event: Any) -> None:
-    if not future.done():
-        future.set_result(event)
+def _wake(future: "asyncio.Future[None]", _: Any) -> None:
+    # Without the event, which leads to the future: a circle that keeps the message alive.
+    settle(future, None)
 
 
 def _with_message(begin: Begin, call: Call, message: bytes | None) -> None:

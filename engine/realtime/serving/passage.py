@@ -125,6 +125,9 @@ class Passage(ABC):
             then(done.result())
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
+        finally:
+            # Its error leads to this frame, and that to it: a circle that keeps the whole request alive.
+            del done
 
     def _ask(self, asked: Asked) -> None:
         self._asked = asked

@@ -1,6 +1,7 @@
 """gRPC calls that do not end as most do: too long, unreadable, empty, left, late, refused, drained."""
 
 import asyncio
+import gc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2
 
 from engine.config import Serve, Slo
-from engine.errors import PortTaken
+from engine.errors import InvalidRequest, PortTaken
 from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
 from engine.realtime.grpc.server import GrpcServer
 from engine.realtime.grpc.transport import BUG, Call, CoreServer
@@ -127,6 +128,37 @@ def test_a_bug_while_a_call_begins_ends_it_and_the_next_is_answered() -> None:
     asyncio.run(scenario())
 
 
+def errors_that_say(words: str) -> list[object]:
+    return [one for one in gc.get_objects() if isinstance(one, InvalidRequest) and str(one).startswith(words)]
+
+
+def test_a_large_message_that_is_refused_is_forgotten_with_its_error(channel: grpc.Channel) -> None:
+    request = service_pb2.ModelInferRequest.FromString(message())
+    request.outputs.add(name="o" * 50_000)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(grpc.RpcError, match="no output"):
+            channel.unary_unary(INFER)(request.SerializeToString(), timeout=20)
+        wait_until(lambda: not errors_that_say("no output 'ooo"))
+    finally:
+        gc.enable()
+
+
+def test_a_streams_messages_are_forgotten_one_by_one(channel: grpc.Channel) -> None:
+    def n_events() -> int:
+        return sum(type(one).__name__ == "BatchOperationEvent" for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")
+        assert len(list(stream(iter([message()] * 50), timeout=20))) == 50
+        wait_until(lambda: n_events() < 10)
+    finally:
+        gc.enable()
+
+
 def test_an_answer_says_where_its_time_went(channel: grpc.Channel) -> None:
     _, call = channel.unary_unary(INFER).with_call(message(), timeout=20)
     assert "total;dur=" in dict(call.trailing_metadata())["server-timing"]
@@ -153,6 +185,30 @@ def test_who_leaves_a_stream_is_not_scored(dear: Engine, channel: grpc.Channel, 
     wait_until(lambda: dear.app.in_flight == 1)
     held.gate.set()
     assert score_in(first.result()) == 30.0
+
+
+def test_who_leaves_a_stream_as_its_answer_comes_is_counted_once(
+    dear: Engine, channel: grpc.Channel, held: Held
+) -> None:
+    held.gate.clear()
+    stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter([message()]), timeout=20)
+    assert held.entered.wait(10)
+
+    async def leave_and_answer_in_one_turn_of_the_loop() -> None:
+        stream.cancel()
+        assert dear.server.grpc is not None
+        assert dear.server.grpc._server is not None
+        wait_until(lambda todo=dear.server.grpc._server._todo: len(todo))
+        held.gate.set()
+        scoring = dear.app.model("numeric").batcher._thread
+        assert scoring is not None
+        scoring.submit(int).result(10)
+
+    dear.run(leave_and_answer_in_one_turn_of_the_loop())
+    wait_until(lambda: dear.app.in_flight == 0)
+    metrics = dear.ask("GET", "/metrics").body.decode()
+    assert 'tandem_in_flight{model="numeric"} 0' in metrics
+    assert 'status="500"' not in metrics
 
 
 def test_whose_deadline_passes_is_told_and_forgotten(dear: Engine, channel: grpc.Channel, held: Held) -> None:
