@@ -59,6 +59,7 @@ class GrpcServer:
         service = Service(self._app, self._settings.max_rows)
         options = (
             ("grpc.so_reuseport", int(self._shared)),
+            ("grpc.max_connection_idle_ms", int(1000 * self._settings.keep_alive_s)),
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
         )

@@ -32,6 +32,9 @@ Begin = Callable[["Call", Any], object]
 
 CALLS_AWAITED = 64
 """The core is asked for so many calls beforehand."""
+CALLS_WAITING = 100_000
+"""So many more may wait in the core for the thread that takes them. Beyond a thousand, its own limit, it
+would end some at random as cancelled; to refuse is up to the handlers."""
 FAR_S = 1e9
 """The core's deadline of a call without one is centuries away."""
 BUG = "a bug in the engine; its log has the details"
@@ -158,7 +161,10 @@ class CoreServer:
     def __init__(self, options: Sequence[tuple[str, int]], begins: Mapping[str, Begin]) -> None:
         self._loop = asyncio.get_running_loop()
         self._begins = {path: partial(_with_message, begin) for path, begin in begins.items()}
-        self._server = cygrpc.Server(tuple(options), False)
+        waiting = [
+            (f"grpc.server.max_pending_requests{limit}", CALLS_WAITING) for limit in ("", "_hard_limit")
+        ]
+        self._server = cygrpc.Server((*options, *waiting), False)
         self._queue = cygrpc.CompletionQueue()
         self._server.register_completion_queue(self._queue)
         self._todo: deque[tuple[Callable[[Any], object], Any]] = deque()

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import socket
+import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import msgspec
@@ -19,6 +21,18 @@ from engine.realtime.grpc.transport import BUG, Call, CoreServer
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.served import TOO_LATE
 from engine.scorer import Scorer
+from load_tests.fast.grpc_loop import (
+    ACK,
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PING,
+    PREFACE,
+    SETTINGS,
+    call_frames,
+    frame,
+    header_block,
+)
 from tests.engine.realtime.running import Engine, start
 from tests.engine.realtime.test_disconnect import Held
 from tests.waiting import wait_until
@@ -126,6 +140,55 @@ def test_a_bug_while_a_call_begins_ends_it_and_the_next_is_answered() -> None:
         await server.stop(1.0)
 
     asyncio.run(scenario())
+
+
+class Late(CoreServer):
+    """Its thread takes no calls before it may."""
+
+    def __init__(self, *settings: Any) -> None:
+        self.may = threading.Event()
+        super().__init__(*settings)
+
+    def _wait(self) -> None:
+        self.may.wait()
+        super()._wait()
+
+
+def frames(stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Kind and flags of each frame that comes."""
+    while head := stream.read(9):
+        stream.read(int.from_bytes(head[:3], "big"))
+        yield head[3], head[4]
+
+
+def outcomes(server: Late, port: int, n_calls: int) -> list[int]:
+    """Kinds of the frames that n calls are answered with, all of which came before any was taken."""
+    headers = header_block("/a.Service/Echo", "here")
+    calls = b"".join(call_frames(2 * place + 1, headers, b"x") for place in range(n_calls))
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(PREFACE + frame(SETTINGS, 0, 0) + calls + frame(PING, 0, 0, bytes(8)))
+        kinds, n_ended = [], 0
+        for kind, flags in frames(client.makefile("rb")):
+            if kind == PING and flags & ACK:
+                server.may.set()
+            kinds.append(kind)
+            n_ended += kind == HEADERS and bool(flags & END_STREAM)
+            if n_ended == n_calls:
+                break
+    return kinds
+
+
+def test_a_burst_of_calls_is_left_to_the_handlers() -> None:
+    async def scenario() -> list[int]:
+        server = Late((), {"/a.Service/Echo": Call.end})
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            return await asyncio.to_thread(outcomes, server, port, 3500)
+        finally:
+            await server.stop(1.0)
+
+    assert asyncio.run(scenario()).count(DATA) == 3500
 
 
 def errors_that_say(words: str) -> list[object]:
@@ -270,6 +333,21 @@ class TestShortDrain:
         assert {first.code().name, waiting.code().name} <= {"CANCELLED", "UNAVAILABLE"}
         assert dear.app.in_flight == 0
         held.gate.set()
+
+
+class TestShortIdleness:
+    @pytest.fixture
+    def settings(self) -> Serve:
+        return Serve(slo=Slo(10_000), grpc_port=0, keep_alive_s=0.2)
+
+    def test_an_idle_connection_is_closed_and_its_channel_goes_on(self, channel: grpc.Channel) -> None:
+        states: list[grpc.ChannelConnectivity] = []
+        channel.subscribe(states.append)
+        infer = channel.unary_unary(INFER)
+        assert score_in(infer(message(), timeout=20)) == 30.0
+        wait_until(lambda: grpc.ChannelConnectivity.READY in states)
+        wait_until(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
+        assert score_in(infer(message(), timeout=20)) == 30.0
 
 
 class TestShortPromise:
