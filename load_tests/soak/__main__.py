@@ -89,7 +89,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to send requests")
     parser.add_argument("--seconds", type=float, help="the same, for a try")
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
-    parser.add_argument("--users", type=int, default=16, help="connections")
+    parser.add_argument("--users", type=int, default=16, help="each with a connection and a gRPC channel")
     parser.add_argument(
         "--replicas", type=int, default=2, help="on Ray; at least 2, so that one is left at a kill"
     )

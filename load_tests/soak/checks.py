@@ -18,6 +18,7 @@ def checks_of(soak: Soak, growths: Sequence[Growth]) -> tuple[Check, ...]:
         _answered(soak),
         _counters(soak),
         _answers(soak),
+        _scores(soak),
         _in_flight(soak),
         *on_ray,
         _jobs(soak),
@@ -54,9 +55,17 @@ def _counters(soak: Soak) -> Check:
 
 
 def _answers(soak: Soak) -> Check:
-    n_revisions = 2 if soak.reloads else 1
-    words = f"one request had {soak.n_answers} different answers at most, of {n_revisions} revisions"
-    return Check("equal requests have equal answers", 0 < soak.n_answers <= n_revisions, words)
+    words = f"one request had {soak.n_answers} different answers at most, of {_n_revisions(soak)} revisions"
+    return Check("equal requests have equal answers", 0 < soak.n_answers <= _n_revisions(soak), words)
+
+
+def _scores(soak: Soak) -> Check:
+    words = f"the same rows had {soak.n_scores} different scores at most, of {_n_revisions(soak)} revisions"
+    return Check("every wire gives the same bits", 0 < soak.n_scores <= _n_revisions(soak), words)
+
+
+def _n_revisions(soak: Soak) -> int:
+    return 2 if soak.reloads else 1
 
 
 def _in_flight(soak: Soak) -> Check:

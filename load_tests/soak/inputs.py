@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
 from engine.demo.flights import CATEGORIES, FEATURES, LABEL, flights, write_parts
 from engine.packing import pack
-from load_tests.payloads.wire import Wire, encode, raw
+from load_tests.payloads.wire import WIRES, Request, Wire, encode, raw
 
 MODEL = "late"
 TRAINING_ROWS = 40_000
 N_TREES = 100
 SEED = 20131101
-WIRES: tuple[Wire, ...] = ("rows", "oip", "binary", "arrow")
 SIZES = (1, 32)
 KINDS = tuple(f"{wire} × {n_rows}" for wire in WIRES for n_rows in SIZES)
 REQUESTS_PER_KIND = 16
@@ -63,11 +63,37 @@ def _train(table: pl.DataFrame, folder: Path) -> list[Path]:
     return paths
 
 
-def payloads(rows: pa.Table, host: str, port: int) -> list[tuple[int, bytes]]:
-    """Whole HTTP requests, each with the index of its kind, the kinds in turn."""
-    by_kind = [
-        [raw(request, host, port) for request in encode(wire, MODEL, rows, n_rows)[:REQUESTS_PER_KIND]]
-        for wire in WIRES
-        for n_rows in SIZES
+class Payload(NamedTuple):
+    """A request to send.
+
+    Attributes:
+        kind: Index of its kind.
+        wire: Its format.
+        rows: First row and number of the rows that it asks for, which other wires ask for as well.
+        content: The message of a gRPC call, or a whole HTTP request.
+    """
+
+    kind: int
+    wire: Wire
+    rows: tuple[int, int]
+    content: bytes
+
+    @property
+    def lane(self) -> Literal["http", "grpc"]:
+        """What it is sent over."""
+        return "grpc" if self.wire == "grpc" else "http"
+
+
+def payloads(rows: pa.Table, host: str, port: int) -> list[Payload]:
+    """The same rows in each wire format, the kinds in turn; ``port`` is that of HTTP."""
+    kinds = [(wire, n_rows) for wire in WIRES for n_rows in SIZES]
+    encoded = [encode(wire, MODEL, rows, n_rows)[:REQUESTS_PER_KIND] for wire, n_rows in kinds]
+    return [
+        Payload(kind, kinds[kind][0], (turn * request.n_rows, request.n_rows), _content(request, host, port))
+        for turn, requests in enumerate(zip(*encoded, strict=True))
+        for kind, request in enumerate(requests)
     ]
-    return [(kind, request) for turn in zip(*by_kind, strict=True) for kind, request in enumerate(turn)]
+
+
+def _content(request: Request, host: str, port: int) -> bytes:
+    return raw(request, host, port) if request.path.startswith("/") else request.body

@@ -53,7 +53,8 @@ def describe(soak: Soak) -> str:
     replicas = f", {setting.n_replicas} replicas" if setting.n_replicas else ""
     return (
         f"The engine {setting.engine}{replicas}: {setting.duration_s:,.0f} s of {setting.rate:g} requests"
-        f" a second on {setting.n_users} connections, in JSON, binary tensors and Arrow, of 1 and 32 rows."
+        f" a second from {setting.n_users} users, in JSON, binary tensors and Arrow over HTTP and over gRPC,"
+        " of 1 and 32 rows."
         f" {_happened(soak)}."
     )
 

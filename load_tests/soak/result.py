@@ -15,7 +15,7 @@ class Setting(msgspec.Struct, frozen=True):
         n_replicas: Replicas asked for; 0 without Ray.
         duration_s: How long requests were sent.
         rate: Requests a second.
-        n_users: Connections.
+        n_users: Each with a connection over HTTP and a channel of gRPC.
         command: To run it again.
     """
 
@@ -86,6 +86,7 @@ class Soak(msgspec.Struct, frozen=True):
         by_kind: Requests sent by kind (wire format × rows).
         losses: Reasons of the first failed requests, with the second in which they were sent.
         n_answers: Most different answers that one request had.
+        n_scores: Most different scores that the same rows had, over all wires.
         seconds: Requests second by second.
         moments: Looks at the engine, one a second.
         reloads: Reloads in order.
@@ -102,6 +103,7 @@ class Soak(msgspec.Struct, frozen=True):
     by_kind: dict[str, int]
     losses: tuple[str, ...]
     n_answers: int
+    n_scores: int
     seconds: tuple[Second, ...]
     moments: tuple[Moment, ...]
     reloads: tuple[Reload, ...]

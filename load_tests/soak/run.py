@@ -12,6 +12,7 @@ import psutil
 
 from load_tests.server_view import read_metrics
 from load_tests.soak.account import account_of, by_second
+from load_tests.soak.answers import n_scores
 from load_tests.soak.beside import JobRun, run_job, verified
 from load_tests.soak.inputs import KINDS, Inputs, make_inputs, payloads
 from load_tests.soak.looks import Moment, counted, in_flight, look_at
@@ -59,8 +60,9 @@ async def _soak(
     setting: Setting, engine: Engine, inputs: Inputs, folder: Path, family: set[psutil.Process]
 ) -> Soak:
     target = engine.target
+    ports = {"http": target.port, "grpc": engine.grpc_port}
     requests = payloads(inputs.rows, target.host, target.port)
-    traffic = Traffic(target.host, target.port, requests, setting.rate, setting.n_users)
+    traffic = Traffic(target.host, ports, requests, setting.rate, setting.n_users)
     seen, started = _Seen(family=family), time.monotonic()
     before = counted(await asyncio.to_thread(read_metrics, target)) or 0.0
     looking = asyncio.create_task(_look(engine, traffic, seen, started))
@@ -81,6 +83,7 @@ async def _soak(
         by_kind=_by_kind(traffic),
         losses=tuple(f"{sent_s:.1f} s: {reason}" for sent_s, _, reason in traffic.log.losses),
         n_answers=max(map(len, traffic.answers.values()), default=0),
+        n_scores=n_scores(requests, traffic.answers),
         seconds=by_second(traffic.log),
         moments=tuple(seen.moments),
         reloads=tuple(seen.reloads),

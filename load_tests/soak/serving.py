@@ -23,6 +23,7 @@ START_S = 180.0
 RELOAD_S = 60.0
 RECOVER_S = 120.0
 LANE = re.compile(r"^(?:  direct lane  )?(http://\S+)$", re.MULTILINE)
+GRPC = re.compile(r"^(?:  gRPC         |gRPC on )(\S+)$", re.MULTILINE)
 JOBS = re.compile(r"^(?:  batch jobs   |taking batch jobs at )(http://\S+)$", re.MULTILINE)
 SLO_MS = 2000.0
 """Generous: this test asks for answers, not for speed."""
@@ -37,6 +38,7 @@ class Engine:
         log: Where it writes.
         bundle: The link that its config names.
         target: Its direct lane.
+        grpc_port: Its port for gRPC, at the same host.
         jobs: URL of its job service.
         n_replicas: Replicas that should run; 0 without Ray.
     """
@@ -45,6 +47,7 @@ class Engine:
     log: Path
     bundle: Path
     target: Target
+    grpc_port: int
     jobs: str
     n_replicas: int
 
@@ -74,9 +77,11 @@ class Engine:
         return self.process.poll() is None and len(self._listening()) >= self.n_replicas
 
     def _listening(self) -> set[int]:
-        """Replicas of ours that take requests."""
-        ours = replicas_of(self.process.pid)
-        return {process.pid for process in listeners(self.target.port)} & ours
+        """Replicas of ours that take requests, over HTTP and gRPC."""
+        over_http, over_grpc = (
+            {process.pid for process in listeners(port)} for port in (self.target.port, self.grpc_port)
+        )
+        return over_http & over_grpc & replicas_of(self.process.pid)
 
     def _said(self) -> list[str]:
         lines = self.log.read_text(errors="replace").splitlines()
@@ -92,7 +97,8 @@ def serving(folder: Path, bundle: Path, *, local: bool, n_replicas: int) -> Iter
     """
     link, log = folder / "current", folder / "engine.log"
     link_to(link, bundle)
-    ports = {"port": 0} if local else {"port": 0, "ingress_port": 0, "replicas": n_replicas}
+    ports = {"port": 0, "grpc_port": 0}
+    ports |= {} if local else {"ingress_port": 0, "replicas": n_replicas}
     config = {
         "models": {MODEL: {"bundle": str(link)}},
         "serve": {**ports, "slo": {"p99_ms": SLO_MS}},
@@ -103,8 +109,9 @@ def serving(folder: Path, bundle: Path, *, local: bool, n_replicas: int) -> Iter
     options = ["--jobs-port", "0", *(["--local"] if local else [])]
     with running("serve", str(path), *options, log=log) as process:
         wait_until_ready(process, lambda: bool(_found(LANE, log) and _found(JOBS, log)), log, limit_s=START_S)
-        lane, jobs = _found(LANE, log), _found(JOBS, log)
-        yield Engine(process, log, link, parse_url(lane), jobs, 0 if local else n_replicas)
+        lane, over_grpc, jobs = _found(LANE, log), _found(GRPC, log), _found(JOBS, log)
+        grpc_port = int(over_grpc.rpartition(":")[2])
+        yield Engine(process, log, link, parse_url(lane), grpc_port, jobs, 0 if local else n_replicas)
 
 
 def link_to(link: Path, bundle: Path) -> None:

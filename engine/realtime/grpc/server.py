@@ -17,6 +17,7 @@ from engine.errors import InvalidRequest, NotFound, PortTaken, TandemError
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import GRPC_CODES, grpc_code
+from engine.realtime.futures import settle
 from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, message
 from engine.realtime.grpc.passage import GrpcPassage
 from engine.realtime.grpc.transport import Call, CoreServer, unreadable
@@ -58,6 +59,7 @@ class GrpcServer:
         service = Service(self._app, self._settings.max_rows)
         options = (
             ("grpc.so_reuseport", int(self._shared)),
+            ("grpc.max_connection_idle_ms", int(1000 * self._settings.keep_alive_s)),
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
         )
@@ -158,7 +160,7 @@ class Service:
 
     async def _answer(self, received: Received, call: Call) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = self._begin(received, time.perf_counter(), call, future.set_result)
+        passage = self._begin(received, time.perf_counter(), call, partial(settle, future))
         try:
             return await future
         finally:

@@ -22,6 +22,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
+from engine.realtime.futures import settle
+
 log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[bytes, bytes], ...]
@@ -30,6 +32,9 @@ Begin = Callable[["Call", Any], object]
 
 CALLS_AWAITED = 64
 """The core is asked for so many calls beforehand."""
+CALLS_WAITING = 100_000
+"""So many more may wait in the core for the thread that takes them. Beyond a thousand, its own limit, it
+would end some at random as cancelled; to refuse is up to the handlers."""
 FAR_S = 1e9
 """The core's deadline of a call without one is centuries away."""
 BUG = "a bug in the engine; its log has the details"
@@ -95,8 +100,10 @@ class Call:
 
     async def read(self) -> bytes | None:
         """The next message of a stream; None at its end."""
-        event = await self._done(cygrpc.ReceiveMessageOperation(0))
-        return event.batch_operations[0].message()
+        receive = cygrpc.ReceiveMessageOperation(0)
+        await self._done(receive)
+        message: bytes | None = receive.message()
+        return message
 
     async def write(self, message: Any) -> None:
         """Send a message of a stream; returns when the client can take the next."""
@@ -137,10 +144,10 @@ class Call:
         self._greeted = True
         return (cygrpc.SendInitialMetadataOperation((), 0),)
 
-    async def _done(self, *operations: Any) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.start(operations, partial(self._server.soon, partial(_settle, future)))
-        return await future
+    async def _done(self, *operations: Any) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.start(operations, partial(self._server.soon, partial(_wake, future)))
+        await future
 
 
 class CoreServer:
@@ -154,7 +161,10 @@ class CoreServer:
     def __init__(self, options: Sequence[tuple[str, int]], begins: Mapping[str, Begin]) -> None:
         self._loop = asyncio.get_running_loop()
         self._begins = {path: partial(_with_message, begin) for path, begin in begins.items()}
-        self._server = cygrpc.Server(tuple(options), False)
+        waiting = [
+            (f"grpc.server.max_pending_requests{limit}", CALLS_WAITING) for limit in ("", "_hard_limit")
+        ]
+        self._server = cygrpc.Server((*options, *waiting), False)
         self._queue = cygrpc.CompletionQueue()
         self._server.register_completion_queue(self._queue)
         self._todo: deque[tuple[Callable[[Any], object], Any]] = deque()
@@ -191,7 +201,7 @@ class CoreServer:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let those under way end for so long, then cancel them."""
         stopped = self._loop.create_future()
-        self._server.shutdown(self._queue, partial(self.soon, partial(_settle, stopped)))
+        self._server.shutdown(self._queue, partial(self.soon, partial(_wake, stopped)))
         await asyncio.wait((stopped,), timeout=grace_s)
         if not stopped.done():
             self._server.cancel_all_calls()
@@ -260,9 +270,9 @@ def _nothing(*_: object) -> None:
     """Nobody wants to know."""
 
 
-def _settle(future: "asyncio.Future[Any]", event: Any) -> None:
-    if not future.done():
-        future.set_result(event)
+def _wake(future: "asyncio.Future[None]", _: Any) -> None:
+    # Without the event, which leads to the future: a circle that keeps the message alive.
+    settle(future, None)
 
 
 def _with_message(begin: Begin, call: Call, message: bytes | None) -> None:

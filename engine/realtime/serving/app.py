@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from engine.config import Serve, Slo
@@ -23,6 +24,7 @@ from engine.realtime.doors.openapi import document
 from engine.realtime.doors.page import page
 from engine.realtime.doors.repository import check_index, check_load, load_parameters, refuse_unload
 from engine.realtime.doors.routing import Route, match
+from engine.realtime.futures import settle
 from engine.realtime.serving.access_log import AccessLog
 from engine.realtime.serving.passage import HttpPassage, Passage
 from engine.realtime.serving.served import Revision, Scores, ServedModel
@@ -171,7 +173,7 @@ class ScoringApp:
         except TandemError as error:
             return error_answer(error)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = HttpPassage(model, arrived_s, future.set_result)
+        passage = HttpPassage(model, arrived_s, partial(settle, future))
         self._held_bytes += len(body)  # it may have to wait for the thread that reads it
         try:
             passage.begin(route.verb, headers, body, self.max_body_bytes, self._settings.max_rows)

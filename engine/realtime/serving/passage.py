@@ -93,6 +93,7 @@ class Passage(ABC):
 
     def set_exception(self, error: Exception) -> None:
         """It cannot be answered but with an error."""
+        self._ticket = None
         if not isinstance(error, TandemError):
             log.error("a request to model '%s' failed", self._model.name, exc_info=error)
             error = Failed("a bug in the engine; its log has the details")
@@ -108,6 +109,7 @@ class Passage(ABC):
         self._model.counters.request_left()
         if self._ticket is not None:
             self._model.batcher.cancel(self._ticket)
+            self._ticket = None  # it leads here: a circle that keeps the whole request alive
 
     def _do_aside(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Let a thread do some work, and go on on the event loop with what it gives."""
@@ -125,6 +127,9 @@ class Passage(ABC):
             then(done.result())
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
+        finally:
+            # Its error leads to this frame, and that to it: a circle that keeps the whole request alive.
+            del done
 
     def _ask(self, asked: Asked) -> None:
         self._asked = asked

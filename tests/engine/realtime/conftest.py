@@ -1,5 +1,6 @@
 """Two small models and an engine that serves them."""
 
+import gc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def scorers(bundles: Mapping[str, Path]) -> dict[str, Scorer]:
     for scorer in loaded.values():
         scorer.warm_up()
     return loaded
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Circles of references stay as long as the test."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import gc
 import json
 import socket
 import threading
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config import Serve, Slo
+from engine.realtime.batching.batcher import Waiting
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
@@ -47,10 +49,10 @@ def dear(held: Held) -> Iterator[Engine]:
     yield from start(lambda: ScoringApp({"numeric": held}, settings), settings)
 
 
-def send(engine: Engine) -> socket.socket:
+def send(engine: Engine, headers: str = "") -> socket.socket:
     client = socket.create_connection(("127.0.0.1", engine.port), timeout=10)
-    head = f"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    client.sendall((head + BODY).encode())
+    head = "POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\n"
+    client.sendall(f"{head}{headers}Content-Length: {len(BODY)}\r\n\r\n{BODY}".encode())
     return client
 
 
@@ -69,6 +71,30 @@ def test_who_goes_away_is_not_scored_and_hurts_nobody(dear: Engine, held: Held) 
     metrics = dear.ask("GET", "/metrics").body.decode()
     assert 'tandem_shed_total{model="numeric",reason="cancelled"} 1' in metrics
     assert 'tandem_rows_total{model="numeric"} 2' in metrics
+
+
+@pytest.mark.parametrize("end", ["leaves", "is late"])
+def test_who_waits_in_vain_is_forgotten_at_once(
+    dear: Engine, held: Held, uncollected: None, end: str
+) -> None:
+    held.gate.clear()
+    first = send(dear)
+    assert held.entered.wait(10)
+    sent_s = time.perf_counter()
+    second = send(dear, "Tandem-Timeout-S: 0.2\r\n")
+    wait_until(lambda: dear.app.in_flight == 2)
+    if end == "leaves":
+        second.close()
+        wait_until(lambda: dear.app.in_flight == 1)
+    else:
+        wait_until(lambda: time.perf_counter() > sent_s + 0.3)
+    held.gate.set()
+    assert b"30.0" in first.recv(10_000)
+    if end == "is late":
+        assert b"504" in second.recv(10_000)
+    wait_until(lambda: not any(isinstance(one, Waiting) for one in gc.get_objects()), within_s=20)
+    first.close()
+    second.close()
 
 
 def test_a_refusal_says_when_to_come_back(dear: Engine, held: Held) -> None:

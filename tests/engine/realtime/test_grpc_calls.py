@@ -1,8 +1,11 @@
 """gRPC calls that do not end as most do: too long, unreadable, empty, left, late, refused, drained."""
 
 import asyncio
+import gc
+import socket
+import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import msgspec
@@ -11,13 +14,25 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2
 
 from engine.config import Serve, Slo
-from engine.errors import PortTaken
+from engine.errors import InvalidRequest, PortTaken
 from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
 from engine.realtime.grpc.server import GrpcServer
 from engine.realtime.grpc.transport import BUG, Call, CoreServer
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.served import TOO_LATE
 from engine.scorer import Scorer
+from load_tests.fast.grpc_loop import (
+    ACK,
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PING,
+    PREFACE,
+    SETTINGS,
+    call_frames,
+    frame,
+    header_block,
+)
 from tests.engine.realtime.running import Engine, start
 from tests.engine.realtime.test_disconnect import Held
 from tests.waiting import wait_until
@@ -127,6 +142,78 @@ def test_a_bug_while_a_call_begins_ends_it_and_the_next_is_answered() -> None:
     asyncio.run(scenario())
 
 
+class Late(CoreServer):
+    """Its thread takes no calls before it may."""
+
+    def __init__(self, *settings: Any) -> None:
+        self.may = threading.Event()
+        super().__init__(*settings)
+
+    def _wait(self) -> None:
+        self.may.wait()
+        super()._wait()
+
+
+def frames(stream: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Kind and flags of each frame that comes."""
+    while head := stream.read(9):
+        stream.read(int.from_bytes(head[:3], "big"))
+        yield head[3], head[4]
+
+
+def outcomes(server: Late, port: int, n_calls: int) -> list[int]:
+    """Kinds of the frames that n calls are answered with, all of which came before any was taken."""
+    headers = header_block("/a.Service/Echo", "here")
+    calls = b"".join(call_frames(2 * place + 1, headers, b"x") for place in range(n_calls))
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(PREFACE + frame(SETTINGS, 0, 0) + calls + frame(PING, 0, 0, bytes(8)))
+        kinds, n_ended = [], 0
+        for kind, flags in frames(client.makefile("rb")):
+            if kind == PING and flags & ACK:
+                server.may.set()
+            kinds.append(kind)
+            n_ended += kind == HEADERS and bool(flags & END_STREAM)
+            if n_ended == n_calls:
+                break
+    return kinds
+
+
+def test_a_burst_of_calls_is_left_to_the_handlers() -> None:
+    async def scenario() -> list[int]:
+        server = Late((), {"/a.Service/Echo": Call.end})
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            return await asyncio.to_thread(outcomes, server, port, 3500)
+        finally:
+            await server.stop(1.0)
+
+    assert asyncio.run(scenario()).count(DATA) == 3500
+
+
+def errors_that_say(words: str) -> list[object]:
+    return [one for one in gc.get_objects() if isinstance(one, InvalidRequest) and str(one).startswith(words)]
+
+
+def test_a_large_message_that_is_refused_is_forgotten_with_its_error(
+    channel: grpc.Channel, uncollected: None
+) -> None:
+    request = service_pb2.ModelInferRequest.FromString(message())
+    request.outputs.add(name="o" * 50_000)
+    with pytest.raises(grpc.RpcError, match="no output"):
+        channel.unary_unary(INFER)(request.SerializeToString(), timeout=20)
+    wait_until(lambda: not errors_that_say("no output 'ooo"), within_s=20)
+
+
+def test_a_streams_messages_are_forgotten_one_by_one(channel: grpc.Channel, uncollected: None) -> None:
+    def n_events() -> int:
+        return sum(type(one).__name__ == "BatchOperationEvent" for one in gc.get_objects())
+
+    stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")
+    assert len(list(stream(iter([message()] * 50), timeout=20))) == 50
+    wait_until(lambda: n_events() < 10, within_s=20)
+
+
 def test_an_answer_says_where_its_time_went(channel: grpc.Channel) -> None:
     _, call = channel.unary_unary(INFER).with_call(message(), timeout=20)
     assert "total;dur=" in dict(call.trailing_metadata())["server-timing"]
@@ -153,6 +240,30 @@ def test_who_leaves_a_stream_is_not_scored(dear: Engine, channel: grpc.Channel, 
     wait_until(lambda: dear.app.in_flight == 1)
     held.gate.set()
     assert score_in(first.result()) == 30.0
+
+
+def test_who_leaves_a_stream_as_its_answer_comes_is_counted_once(
+    dear: Engine, channel: grpc.Channel, held: Held
+) -> None:
+    held.gate.clear()
+    stream = channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter([message()]), timeout=20)
+    assert held.entered.wait(10)
+
+    async def leave_and_answer_in_one_turn_of_the_loop() -> None:
+        stream.cancel()
+        assert dear.server.grpc is not None
+        assert dear.server.grpc._server is not None
+        wait_until(lambda todo=dear.server.grpc._server._todo: len(todo))
+        held.gate.set()
+        scoring = dear.app.model("numeric").batcher._thread
+        assert scoring is not None
+        scoring.submit(int).result(10)
+
+    dear.run(leave_and_answer_in_one_turn_of_the_loop())
+    wait_until(lambda: dear.app.in_flight == 0)
+    metrics = dear.ask("GET", "/metrics").body.decode()
+    assert 'tandem_in_flight{model="numeric"} 0' in metrics
+    assert 'status="500"' not in metrics
 
 
 def test_whose_deadline_passes_is_told_and_forgotten(dear: Engine, channel: grpc.Channel, held: Held) -> None:
@@ -214,6 +325,21 @@ class TestShortDrain:
         assert {first.code().name, waiting.code().name} <= {"CANCELLED", "UNAVAILABLE"}
         assert dear.app.in_flight == 0
         held.gate.set()
+
+
+class TestShortIdleness:
+    @pytest.fixture
+    def settings(self) -> Serve:
+        return Serve(slo=Slo(10_000), grpc_port=0, keep_alive_s=0.2)
+
+    def test_an_idle_connection_is_closed_and_its_channel_goes_on(self, channel: grpc.Channel) -> None:
+        states: list[grpc.ChannelConnectivity] = []
+        channel.subscribe(states.append)
+        infer = channel.unary_unary(INFER)
+        assert score_in(infer(message(), timeout=20)) == 30.0
+        wait_until(lambda: grpc.ChannelConnectivity.READY in states)
+        wait_until(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
+        assert score_in(infer(message(), timeout=20)) == 30.0
 
 
 class TestShortPromise:

@@ -20,7 +20,7 @@ def test_an_engine_holds_under_mixed_load_with_a_batch_job_beside(
     assert all(check.holds for check in report.checks)
     assert report.soak.account.answered > 300
     assert set(report.soak.by_kind) == {
-        f"{w} × {n}" for w in ("rows", "oip", "binary", "arrow") for n in (1, 32)
+        f"{w} × {n}" for w in ("rows", "oip", "binary", "arrow", "grpc") for n in (1, 32)
     }
     assert min(report.soak.by_kind.values()) > 0
     assert [job.rows for job in report.soak.jobs] == [200_000]
