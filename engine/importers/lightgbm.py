@@ -80,6 +80,11 @@ def import_object(model: Any, options: Options) -> tuple[bytes, Imported]:
     booster = getattr(model, "booster_", model)
     if not hasattr(booster, "model_to_string"):
         raise InvalidModel(f"expected a LightGBM Booster or fitted estimator, got {type(model).__name__}")
+    if hasattr(model, "get_params") and model.get_params().get("pred_early_stop"):
+        raise UnsupportedModel(
+            "the estimator leaves out trees once a margin is large (pred_early_stop=true), which is not"
+            " represented exactly; leave it off"
+        )
     source = booster.model_to_string().encode()
     labels = tuple(str(label) for label in getattr(model, "classes_", ()))
     return source, import_text(source, options, labels)

@@ -347,6 +347,14 @@ def test_a_booster_stopped_early_is_packed_with_its_best_trees(tmp_path):
     assert same_bits(margins_of(path, X), library_margins(booster, X))
 
 
+def test_an_estimator_that_leaves_out_trees_is_refused_by_name(tmp_path):
+    frame = a_frame()
+    model = lgb.LGBMClassifier(n_estimators=3, verbose=-1, pred_early_stop=True)
+    model.fit(frame, a_target(frame) > 4)
+    with pytest.raises(UnsupportedModel, match="pred_early_stop"):
+        pack(model, name="m", out=tmp_path)
+
+
 def test_a_custom_objective_with_several_outputs_has_no_link(tmp_path):
     def gradient(predictions, data):
         return predictions - 1.0, np.ones_like(predictions)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import ensemble, tree
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
 
 from engine.bundle import Link, read_bundle
@@ -107,6 +108,13 @@ def test_a_boosted_classifier_gives_the_bits_of_decision_function(loss, classes,
 def test_boosting_on_top_of_another_model_is_refused_by_name(tmp_path):
     model = ensemble.GradientBoostingRegressor(init=LinearRegression(), n_estimators=2).fit(X, Y)
     with pytest.raises(UnsupportedModel, match="init=LinearRegression"):
+        pack(model, name="m", out=tmp_path)
+
+
+def test_boosting_that_starts_from_random_numbers_is_refused_by_name(tmp_path):
+    start = DummyClassifier(strategy="stratified")
+    model = ensemble.GradientBoostingClassifier(init=start, n_estimators=2).fit(X, BINARY)
+    with pytest.raises(UnsupportedModel, match="stratified"):
         pack(model, name="m", out=tmp_path)
 
 
