@@ -173,3 +173,11 @@ def test_categories_of_a_histogram_model_come_along_in_its_own_order(tmp_path):
     assert features[3].categories == (1, 5, 12)
     assert features[1].unseen == "missing"
     assert same_bits(margins_of(path, coded.to_numpy(np.float64))[:, 0], model.predict(asked))
+
+
+def test_boolean_categories_of_a_histogram_model_become_a_bool_feature(tmp_path):
+    frame = a_frame()[["delay"]].assign(night=np.arange(N) % 3 == 0)
+    model = ensemble.HistGradientBoostingRegressor(max_iter=9, categorical_features=["night"])
+    path = pack(model.fit(frame, Y + 5 * frame["night"]), name="m", out=tmp_path)
+    assert [feature.type for feature in read_bundle(path).manifest.schema.features] == ["float64", "bool"]
+    assert same_bits(margins_of(path, frame.to_numpy(np.float64))[:, 0], model.predict(frame))
