@@ -1,5 +1,6 @@
 """From a model to a bundle: formats told by content, features settled, errors that say the way out."""
 
+import catboost
 import lightgbm as lgb
 import msgspec
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xgboost as xgb
 
 from engine.bundle import read_bundle
 from engine.errors import InvalidConfig, InvalidModel, InvalidTable, UnsupportedModel
@@ -197,6 +199,24 @@ def test_a_bundle_a_folder_and_nothing_are_no_models(model_file, tmp_path):
 def test_an_object_of_no_known_library_is_refused(tmp_path):
     with pytest.raises(InvalidModel, match="got dict"):
         pack({"coef": 1}, name="late", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parent", "quiet"),
+    [
+        (lgb.LGBMRegressor, {"verbose": -1}),
+        (xgb.XGBRegressor, {}),
+        (catboost.CatBoostRegressor, {"verbose": 0, "allow_writing_files": False}),
+    ],
+)
+def test_a_class_derived_from_a_librarys_may_predict_otherwise_and_is_refused(parent, quiet, tmp_path):
+    class Doubled(parent):
+        def predict(self, X, **options):
+            return 2 * super().predict(X, **options)
+
+    X = np.arange(40.0)[:, None]
+    with pytest.raises(UnsupportedModel, match=f"Doubled is derived from .*'s {parent.__name__}"):
+        pack(Doubled(n_estimators=2, **quiet).fit(X, X[:, 0]), name="m", out=tmp_path)
 
 
 def test_an_estimator_that_cannot_be_represented_is_refused_by_name(tmp_path):
