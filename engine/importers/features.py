@@ -5,6 +5,7 @@ own categories are never overruled, because another order would silently score o
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,9 @@ from engine.schema import Feature, FeatureType, Output
 
 NARROW = frozenset({"float32", "bool", "int8", "int16", "uint8", "uint16", "category"})
 """Types whose every value a float32 holds."""
+
+UNSPEAKABLE = re.compile(r'["\\\x00-\x1f]')
+"""What a key of JSON must escape; rows are decoded by keys that are as they are written."""
 
 
 class FeatureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +123,11 @@ def settle(
         for feature in features
     )
     names = [feature.name for feature in settled]
+    if odd := [name for name in names if UNSPEAKABLE.search(name)]:
+        raise InvalidConfig(
+            f"expected feature names without quotation marks, backslashes and control characters, got"
+            f" {_listed(odd)}; rename them in the data and in a features file"
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidConfig(f"expected distinct feature names, got {_listed(twice)} more than once")
     return settled

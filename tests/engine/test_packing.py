@@ -14,6 +14,7 @@ from engine.bundle import read_bundle
 from engine.errors import InvalidConfig, InvalidModel, InvalidTable, UnsupportedModel
 from engine.importers.features import Options
 from engine.packing import pack
+from engine.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,8 @@ def test_the_features_file_names_the_output(model_file, tmp_path):
         ("features: {gate: {categories: [1, 1]}}", "listed twice"),
         ("features: {gate: {categories: [1, a]}}", "all strings or all integers"),
         ("features: {gate: {rename: delay}}", "'delay' more than once"),
+        ("features: {gate: {rename: 'the \"gate\"'}}", "without quotation marks.*'the \"gate\"'.*rename"),
+        ('features: {gate: {rename: "a\\nb"}}', "without quotation marks"),
         ("output: {labels: [a, b]}", "1 outputs, got 2 labels"),
         ("- gate", "Expected `object`, got `array`"),
         ("features: {gate: [", "features.yaml"),
@@ -217,6 +220,16 @@ def test_a_class_derived_from_a_librarys_may_predict_otherwise_and_is_refused(pa
     X = np.arange(40.0)[:, None]
     with pytest.raises(UnsupportedModel, match=f"Doubled is derived from .*'s {parent.__name__}"):
         pack(Doubled(n_estimators=2, **quiet).fit(X, X[:, 0]), name="m", out=tmp_path)
+
+
+def test_a_feature_name_that_json_must_escape_is_refused_and_may_be_renamed(tmp_path):
+    X = pd.DataFrame({'5" pipe': np.arange(40.0)})
+    model = xgb.XGBRegressor(n_estimators=2).fit(X, X['5" pipe'])
+    with pytest.raises(InvalidConfig, match="without quotation marks"):
+        pack(model, name="m", out=tmp_path)
+    (tmp_path / "features.yaml").write_text("features: {'5\" pipe': {rename: pipe}}")
+    path = pack(model, name="m", out=tmp_path, features=tmp_path / "features.yaml")
+    assert Scorer.load(path).schema.names == ("pipe",)
 
 
 def test_an_estimator_that_cannot_be_represented_is_refused_by_name(tmp_path):
