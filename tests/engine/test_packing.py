@@ -232,6 +232,15 @@ def test_a_feature_name_that_json_must_escape_is_refused_and_may_be_renamed(tmp_
     assert Scorer.load(path).schema.names == ("pipe",)
 
 
+@pytest.mark.parametrize("category", [np.uint64(2**63), 2.0**64, -1e300])
+def test_a_category_that_int64_does_not_hold_is_refused_by_name(category, tmp_path):
+    codes = np.arange(60) % 2
+    frame = pd.DataFrame({"gate": pd.Categorical(np.array([5, category], type(category))[codes])})
+    data = lgb.Dataset(frame, codes, params={"min_data_per_group": 1})
+    with pytest.raises(UnsupportedModel, match=r"'gate' has the category .*, which int64 does not hold"):
+        pack(lgb.train({"verbose": -1}, data, 2), name="m", out=tmp_path)
+
+
 def test_an_estimator_that_cannot_be_represented_is_refused_by_name(tmp_path):
     from sklearn.neighbors import KNeighborsClassifier
 
