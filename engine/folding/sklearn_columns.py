@@ -56,7 +56,7 @@ def indices_of(transformer: Any, columns: Any) -> list[int]:
     if isinstance(columns, str | int):
         columns = [columns]
     if isinstance(columns, slice):
-        columns = range(transformer.n_features_in_)[columns]
+        columns = range(transformer.n_features_in_)[_places(transformer, columns)]
     chosen = list(columns)
     if chosen and isinstance(chosen[0], bool | np.bool_):
         return [int(index) for index in np.flatnonzero(chosen)]
@@ -64,6 +64,16 @@ def indices_of(transformer: Any, columns: Any) -> list[int]:
         places = {str(name): index for index, name in enumerate(transformer.feature_names_in_)}
         return [places[name] for name in chosen]
     return [int(index) for index in chosen]
+
+
+def _places(transformer: Any, columns: slice) -> slice:
+    """A slice by places; one by names has its last name in it."""
+    if not isinstance(columns.start, str) and not isinstance(columns.stop, str):
+        return columns
+    names = list(map(str, transformer.feature_names_in_))
+    first = None if columns.start is None else names.index(columns.start)
+    end = None if columns.stop is None else names.index(columns.stop) + 1
+    return slice(first, end, columns.step)
 
 
 def _encoded(column: Column, kind: str) -> Column:

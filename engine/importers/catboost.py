@@ -55,6 +55,8 @@ def import_object(model: Any, options: Options) -> tuple[bytes, Imported]:
         raise InvalidModel(f"expected a fitted CatBoost model, got {type(model).__name__}")
     if model.get_cat_feature_indices():
         raise UnsupportedModel("categorical features of CatBoost are hashed and counted, which is not read")
+    if model.get_text_feature_indices() or model.get_embedding_feature_indices():
+        raise UnsupportedModel("text and embedding features of CatBoost are not read; train on numbers alone")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.json"
         model.save_model(str(path), format="json")
@@ -70,7 +72,7 @@ def _import(document: Mapping[str, Any]) -> Imported:
                 f"the CatBoost model uses {kind.replace('_', ' ')}, which are not read;"
                 " encode them as numbers before training"
             )
-    objective = _parameters(document)["loss_function"]["type"]
+    objective = _loss(document["model_info"])
     if objective not in LINKS:
         raise UnsupportedModel(f"loss '{objective}' has no exact link here; known are {', '.join(LINKS)}")
     above, features = _features(information["float_features"])
@@ -98,9 +100,17 @@ def _import(document: Mapping[str, Any]) -> Imported:
     )
 
 
-def _parameters(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters = document["model_info"]["params"]
-    return json.loads(parameters) if isinstance(parameters, str) else parameters
+def _loss(information: Mapping[str, Any]) -> str:
+    """The loss's name; a sum of models bears it beside the parameters of each, if it is one."""
+    if "model0:params" in information and "loss_function" not in information:
+        raise UnsupportedModel("a sum of CatBoost models of several losses has no link; sum those of one")
+    loss = information.get("loss_function") or _document(information["params"])["loss_function"]
+    return str(_document(loss)["type"])
+
+
+def _document(value: Any) -> Mapping[str, Any]:
+    """What CatBoost writes as an object, or as its JSON in a text."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _features(given: Sequence[Mapping[str, Any]]) -> tuple[dict[int, tuple[int, bool]], tuple[Feature, ...]]:
@@ -117,8 +127,7 @@ def _features(given: Sequence[Mapping[str, Any]]) -> tuple[dict[int, tuple[int, 
 def _labels(document: Mapping[str, Any], n_outputs: int) -> tuple[str, ...]:
     if n_outputs == 1:
         return ()
-    parameters = document["model_info"].get("class_params", {})
-    given = json.loads(parameters) if isinstance(parameters, str) else parameters
+    given = _document(document["model_info"].get("class_params", {}))
     names = tuple(str(name) for name in given.get("class_names", ()))
     return names if len(names) == n_outputs else tuple(str(number) for number in range(n_outputs))
 

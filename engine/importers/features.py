@@ -5,6 +5,7 @@ own categories are never overruled, because another order would silently score o
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,12 +17,15 @@ from msgspec import UNSET, UnsetType
 
 from engine.after import labels_after
 from engine.bundle import After
-from engine.errors import InvalidConfig, InvalidTable
+from engine.errors import InvalidConfig, InvalidTable, UnsupportedModel
 from engine.folding.declared import Transform
 from engine.schema import Feature, FeatureType, Output
 
 NARROW = frozenset({"float32", "bool", "int8", "int16", "uint8", "uint16", "category"})
 """Types whose every value a float32 holds."""
+
+UNSPEAKABLE = re.compile(r'["\\\x00-\x1f]')
+"""What a key of JSON must escape; rows are decoded by keys that are as they are written."""
 
 
 class FeatureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +111,7 @@ def settle(
     Raises:
         InvalidConfig: The features file names unknown features or contradicts the model.
         InvalidTable: The sample lacks a feature or holds a type no feature can have.
+        UnsupportedModel: A category is an integer that int64 does not hold.
     """
     known = {feature.name for feature in features}
     if unknown := sorted(options.features.keys() - known):
@@ -118,7 +123,13 @@ def settle(
         _settle(feature, options.features.get(feature.name, FeatureOptions()), sample, block)
         for feature in features
     )
+    _check_integers(settled)
     names = [feature.name for feature in settled]
+    if odd := [name for name in names if UNSPEAKABLE.search(name)]:
+        raise InvalidConfig(
+            f"expected feature names without quotation marks, backslashes and control characters, got"
+            f" {_listed(odd)}; rename them in the data and in a features file"
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidConfig(f"expected distinct feature names, got {_listed(twice)} more than once")
     return settled
@@ -139,6 +150,16 @@ def settle_output(output: Output, options: OutputOptions) -> Output:
 def narrow(features: Sequence[Feature]) -> bool:
     """Whether a float32 block holds every value of these features exactly."""
     return all(feature.type in NARROW for feature in features)
+
+
+def _check_integers(features: Sequence[Feature]) -> None:
+    for feature in features:
+        for category in feature.categories:
+            if isinstance(category, int) and not -(1 << 63) <= category < 1 << 63:
+                raise UnsupportedModel(
+                    f"feature '{feature.name}' has the category {category:.17g}, which int64 does not hold;"
+                    " train on strings"
+                )
 
 
 def _settle(feature: Feature, given: FeatureOptions, sample: pa.Schema | None, block: str) -> Feature:

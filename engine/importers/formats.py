@@ -63,12 +63,21 @@ def import_model(model: object, options: Options) -> tuple[bytes, Imported]:
         return source, _import_file(source, Path(model), options)
     if is_pipeline(model):
         return import_pipeline(model, lambda last: import_model(last, options))
+    if reader := OBJECT_READERS.get(_library(type(model))):
+        return reader(model, options)
+    name = type(model).__name__
     for parent in type(model).__mro__:
-        if reader := OBJECT_READERS.get(parent.__module__.partition(".")[0]):
-            return reader(model, options)
-    raise InvalidModel(
-        f"expected a model file's path or a model of {', '.join(OBJECT_READERS)}, got {type(model).__name__}"
-    )
+        if _library(parent) in OBJECT_READERS:
+            raise UnsupportedModel(
+                f"{name} is derived from {_library(parent)}'s {parent.__name__} and may predict otherwise;"
+                " pack the library's own model within it"
+            )
+    raise InvalidModel(f"expected a model file's path or a model of {', '.join(OBJECT_READERS)}, got {name}")
+
+
+def _library(kind: type) -> str:
+    """The package that a class comes from."""
+    return kind.__module__.partition(".")[0]
 
 
 def _import_file(source: bytes, path: Path, options: Options) -> Imported:

@@ -7,7 +7,8 @@ https://github.com/microsoft/LightGBM/blob/master/src/boosting/gbdt_model_text.c
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def import_object(model: Any, options: Options) -> tuple[bytes, Imported]:
     booster = getattr(model, "booster_", model)
     if not hasattr(booster, "model_to_string"):
         raise InvalidModel(f"expected a LightGBM Booster or fitted estimator, got {type(model).__name__}")
+    if hasattr(model, "get_params") and model.get_params().get("pred_early_stop"):
+        raise UnsupportedModel(
+            "the estimator leaves out trees once a margin is large (pred_early_stop=true), which is not"
+            " represented exactly; leave it off"
+        )
     source = booster.model_to_string().encode()
     labels = tuple(str(label) for label in getattr(model, "classes_", ()))
     return source, import_text(source, options, labels)
@@ -205,22 +211,47 @@ def _known() -> str:
 def _features(
     names: list[str], header: Mapping[str, str], footer: str, options: Options
 ) -> tuple[Feature, ...]:
-    maps = _pandas_categorical(footer)
-    indices = _categorical_indices(footer, names)
-    undeclared = [index for index in indices if not options.categories(names[index])]
-    if maps and len(maps) != len(indices) and undeclared:
+    infos = header.get("feature_infos", "").split(" ")
+    infos += [""] * (len(names) - len(infos))
+    owned = _owned(names, infos, footer, options)
+    return tuple(
+        _feature(name, owned[index], infos[index], options) if index in owned else Feature(name)
+        for index, name in enumerate(names)
+    )
+
+
+def _owned(names: list[str], infos: Sequence[str], footer: str, options: Options) -> dict[int, list[object]]:
+    """The category map of each categorical feature, unless the features file has the categories.
+
+    The text has maps of all pandas categories in their order, and which features are categorical; ordered
+    categories are not, nor are those that a list of categorical features leaves out.
+    """
+    maps, indices = _pandas_categorical(footer), _categorical_indices(footer, names)
+    if len(maps) == len(indices) and not _are_doubtful(maps, indices, infos):
+        return dict(zip(indices, maps, strict=True))
+    listed = Counter(len(options.categories(name)) for name in names)
+    undeclared = [names[index] for index in indices if not options.categories(names[index])]
+    if maps and (undeclared or Counter(map(len, maps)) - listed):
         raise UnsupportedModel(
             f"the model holds {len(maps)} category maps (pandas_categorical) for {len(indices)} categorical"
-            f" features, so whose is whose is unknown; list the categories of '{names[undeclared[0]]}'"
-            " in a features file"
+            " features, so whose is whose is unknown; list the categories of"
+            f" {' and '.join(map(repr, undeclared)) or 'each pandas category'}, and of ordered ones, in a"
+            " features file"
         )
-    owned = dict(zip(indices, maps, strict=True)) if len(maps) == len(indices) else {}
-    infos = header.get("feature_infos", "").split(" ")
-    return tuple(
-        _feature(name, owned[index], infos[index] if index < len(infos) else "", options)
-        if index in owned
-        else Feature(name)
-        for index, name in enumerate(names)
+    return {}
+
+
+def _are_doubtful(maps: Sequence[Sequence[object]], indices: Sequence[int], infos: Sequence[str]) -> bool:
+    """Whether a map of integers may belong to a feature that is not categorical: its values may be codes.
+
+    Given the map of another feature, integers would be scored as others. Strings would be refused, and
+    integers that are their own codes have no need of a map.
+    """
+    numbers = [infos[index] for index in range(len(infos)) if index not in indices]
+    return any(
+        f"[0:{len(values) - 1}]" in numbers
+        for values in maps
+        if all(map(_integral, values)) and values != [*range(len(values))]
     )
 
 
@@ -231,7 +262,7 @@ def _feature(name: str, categories: list[object], info: str, options: Options) -
             f"feature '{name}' was trained on codes past its {len(categories)} categories, so the maps belong"
             " to other features; train with categorical_feature='auto'"
         )
-    if categories == [False, True]:
+    if categories == [False, True] and all(isinstance(value, bool) for value in categories):
         return Feature(name, "bool")
     if all(isinstance(value, str) for value in categories):
         return Feature(name, "category", tuple(str(value) for value in categories))

@@ -1,6 +1,6 @@
 """Models behind transforms, of a scikit-learn pipeline or a features file: the transforms are folded in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,7 @@ def import_pipeline(model: Any, import_model: Import) -> tuple[bytes, Imported]:
         InvalidModel: It is not fitted.
         UnsupportedModel: A step cannot be folded, or not into the model behind it.
     """
+    model = _flat(model)
     if not hasattr(model, "n_features_in_"):
         if hasattr(model.steps[-1][1], "n_features_in_"):  # fitted, but the first step takes no table
             raise not_of_one_feature(type(model.steps[0][1]).__name__)
@@ -67,6 +68,20 @@ def import_pipeline(model: Any, import_model: Import) -> tuple[bytes, Imported]:
             f"{steps} is folded into the {folded}; the data to score is what goes into it.",
         ),
     )
+
+
+def _flat(model: Any) -> Any:
+    """The pipeline without steps that do nothing, and with the steps of one that is its last step."""
+    return type(model)([(str(number), step) for number, step in enumerate(_steps(model))])
+
+
+def _steps(model: Any) -> Iterator[Any]:
+    *transformers, last = [step for _, step in model.steps]
+    yield from (step for step in transformers if step is not None and step != "passthrough")
+    if is_pipeline(last):
+        yield from _steps(last)
+    else:
+        yield last
 
 
 def transformed(imported: Imported, transforms: Mapping[str, declared.Transform]) -> Imported:

@@ -95,6 +95,8 @@ def _with_categories(model: Any, features: tuple[Feature, ...]) -> tuple[Feature
 
 def _categorical(feature: Feature, values: Sequence[Any]) -> Feature:
     seen = [value for value in values if value is not None and value == value]
+    if all(isinstance(value, bool) for value in seen) and seen == [False, True]:
+        return msgspec.structs.replace(feature, type="bool")
     if all(isinstance(value, str) for value in seen):
         return msgspec.structs.replace(feature, type="category", categories=tuple(seen))
     if all(isinstance(value, int | float) and float(value).is_integer() for value in seen):

@@ -42,6 +42,11 @@ def _boosted(model: Any) -> Imported:
             f"{type(model).__name__} starts from a model of its own (init={type(model.init_).__name__});"
             " train with init=None or 'zero'"
         )
+    if getattr(model.init_, "strategy", None) == "stratified":
+        raise UnsupportedModel(
+            f"{type(model).__name__} starts from random numbers (init with strategy='stratified');"
+            " train with init=None or 'zero'"
+        )
     base = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
     trees = [
         _tree(estimator.tree_, model.learning_rate * estimator.tree_.value[:, 0, 0], output)

@@ -72,6 +72,7 @@ def import_object(model: Any, options: Options) -> tuple[bytes, Imported]:
     booster = model
     labels: tuple[str, ...] = ()
     if hasattr(model, "get_booster"):
+        _check_missing(model.missing)
         booster = model.get_booster()
         labels = tuple(str(label) for label in getattr(model, "classes_", ()))
         stop = getattr(model, "best_iteration", None) if booster.attr("best_iteration") else None
@@ -80,6 +81,15 @@ def import_object(model: Any, options: Options) -> tuple[bytes, Imported]:
             booster.set_attr(best_iteration=None)
     source = bytes(booster.save_raw(raw_format="ubj"))
     return source, _import(ubjson.loadb(source), options, labels)
+
+
+def _check_missing(missing: float | None) -> None:
+    """Refuse an estimator that takes a number for a missing value, which its booster does not know."""
+    if missing is not None and not np.isnan(missing):
+        raise UnsupportedModel(
+            f"the estimator takes {missing} for a missing value (missing={missing}), which is not represented"
+            " exactly; put NaN in its place, in training and in what is scored, and leave missing=nan"
+        )
 
 
 def _import(document: Any, options: Options, labels: tuple[str, ...] = ()) -> Imported:

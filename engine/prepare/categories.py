@@ -69,10 +69,12 @@ class CategoryReader:
         values = values_of(chunk)
         whole = _whole(values)
         find_integers(self._table.slots, whole, self._unseen, out)
-        if values.dtype.kind != "f":
+        if values.dtype.kind != "f" and values.dtype != np.uint64:
             return NO_ROWS
+        odd = np.flatnonzero(whole != values)  # a fraction, NaN, or past the ends of int64
+        out[odd] = self._unseen
         out[np.isnan(values)] = np.nan
-        return np.flatnonzero(whole != values)
+        return odd
 
 
 def table_of(feature: Feature) -> CategoryTable:
@@ -94,7 +96,7 @@ def _narrow(indices: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
-    """As int64, read-only; what does not fit becomes a number that is not likely a category."""
+    """As int64, read-only; what does not fit becomes some other number."""
     if values.dtype == np.uint64:
         values = np.minimum(values, np.uint64(2**63 - 1))
     whole = values.astype(np.int64)

@@ -1,5 +1,6 @@
 """From a model to a bundle: formats told by content, features settled, errors that say the way out."""
 
+import catboost
 import lightgbm as lgb
 import msgspec
 import numpy as np
@@ -7,11 +8,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xgboost as xgb
 
 from engine.bundle import read_bundle
 from engine.errors import InvalidConfig, InvalidModel, InvalidTable, UnsupportedModel
 from engine.importers.features import Options
 from engine.packing import pack
+from engine.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,8 @@ def test_the_features_file_names_the_output(model_file, tmp_path):
         ("features: {gate: {categories: [1, 1]}}", "listed twice"),
         ("features: {gate: {categories: [1, a]}}", "all strings or all integers"),
         ("features: {gate: {rename: delay}}", "'delay' more than once"),
+        ("features: {gate: {rename: 'the \"gate\"'}}", "without quotation marks.*'the \"gate\"'.*rename"),
+        ('features: {gate: {rename: "a\\nb"}}', "without quotation marks"),
         ("output: {labels: [a, b]}", "1 outputs, got 2 labels"),
         ("- gate", "Expected `object`, got `array`"),
         ("features: {gate: [", "features.yaml"),
@@ -197,6 +202,43 @@ def test_a_bundle_a_folder_and_nothing_are_no_models(model_file, tmp_path):
 def test_an_object_of_no_known_library_is_refused(tmp_path):
     with pytest.raises(InvalidModel, match="got dict"):
         pack({"coef": 1}, name="late", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parent", "quiet"),
+    [
+        (lgb.LGBMRegressor, {"verbose": -1}),
+        (xgb.XGBRegressor, {}),
+        (catboost.CatBoostRegressor, {"verbose": 0, "allow_writing_files": False}),
+    ],
+)
+def test_a_class_derived_from_a_librarys_may_predict_otherwise_and_is_refused(parent, quiet, tmp_path):
+    class Doubled(parent):
+        def predict(self, X, **options):
+            return 2 * super().predict(X, **options)
+
+    X = np.arange(40.0)[:, None]
+    with pytest.raises(UnsupportedModel, match=f"Doubled is derived from .*'s {parent.__name__}"):
+        pack(Doubled(n_estimators=2, **quiet).fit(X, X[:, 0]), name="m", out=tmp_path)
+
+
+def test_a_feature_name_that_json_must_escape_is_refused_and_may_be_renamed(tmp_path):
+    X = pd.DataFrame({'5" pipe': np.arange(40.0)})
+    model = xgb.XGBRegressor(n_estimators=2).fit(X, X['5" pipe'])
+    with pytest.raises(InvalidConfig, match="without quotation marks"):
+        pack(model, name="m", out=tmp_path)
+    (tmp_path / "features.yaml").write_text("features: {'5\" pipe': {rename: pipe}}")
+    path = pack(model, name="m", out=tmp_path, features=tmp_path / "features.yaml")
+    assert Scorer.load(path).schema.names == ("pipe",)
+
+
+@pytest.mark.parametrize("category", [np.uint64(2**63), 2.0**64, -1e300])
+def test_a_category_that_int64_does_not_hold_is_refused_by_name(category, tmp_path):
+    codes = np.arange(60) % 2
+    frame = pd.DataFrame({"gate": pd.Categorical(np.array([5, category], type(category))[codes])})
+    data = lgb.Dataset(frame, codes, params={"min_data_per_group": 1})
+    with pytest.raises(UnsupportedModel, match=r"'gate' has the category .*, which int64 does not hold"):
+        pack(lgb.train({"verbose": -1}, data, 2), name="m", out=tmp_path)
 
 
 def test_an_estimator_that_cannot_be_represented_is_refused_by_name(tmp_path):

@@ -156,6 +156,28 @@ def test_a_transformer_over_all_columns_has_the_bits_of_the_pipeline(
     assert (scores(scorer, asked) == expected(pipeline, asked)).all()
 
 
+@pytest.mark.parametrize("first", [StandardScaler(), "passthrough", None], ids=str)
+def test_a_pipeline_that_ends_in_a_pipeline_is_folded_whole(first: Any, tmp_path: Path) -> None:
+    rows = frame()[["amount", "balance"]]
+    last = make_pipeline(MinMaxScaler(), make_pipeline("passthrough", MODELS["random forest"]()))
+    pipeline = fitted(last, first, rows)
+    scorer, forest = packed(pipeline, tmp_path)
+    asked = beside_every_split(forest, list(scorer.schema.names), rows)
+    assert (scores(scorer, asked) == expected(pipeline, asked)).all()
+
+
+@pytest.mark.parametrize(
+    "chosen", [slice("age", "balance"), slice(None, "balance"), slice("age", None), slice(1, 3)]
+)
+def test_a_slice_of_columns_by_name_has_its_last_one(chosen: slice, tmp_path: Path) -> None:
+    rows = frame()[["amount", "age", "balance"]]
+    transformer = ColumnTransformer([("scaled", StandardScaler(), chosen)], remainder="passthrough")
+    pipeline = fitted(MODELS["lightgbm"](), transformer, rows)
+    scorer, forest = packed(pipeline, tmp_path)
+    asked = beside_every_split(forest, list(scorer.schema.names), rows)
+    assert (scores(scorer, asked) == expected(pipeline, asked)).all()
+
+
 def test_float32_columns_are_transformed_in_float32_as_the_pipeline_does(tmp_path: Path) -> None:
     rows = frame()[["amount", "balance"]].astype(np.float32)
     pipeline = fitted(MODELS["lightgbm"](), StandardScaler(), rows)

@@ -75,6 +75,19 @@ def test_scale_and_bias_are_kept(tmp_path):
     same_margins(model, tmp_path)
 
 
+def test_a_sum_of_models_of_one_loss_gives_its_raw_values(tmp_path):
+    classifier = catboost.CatBoostClassifier(**QUIET).fit(X, Y > 0)
+    other = catboost.CatBoostClassifier(**{**QUIET, "depth": 2}).fit(X, Y > 1)
+    manifest = same_margins(catboost.sum_models([classifier, other], weights=[0.3, 0.7]), tmp_path)
+    assert manifest.link == Link("sigmoid")
+
+
+def test_a_sum_of_models_of_several_losses_is_refused_by_name(tmp_path):
+    models = [catboost.CatBoost({"loss_function": loss, **QUIET}).fit(X, Y) for loss in ("RMSE", "MAE")]
+    with pytest.raises(UnsupportedModel, match="several losses"):
+        packed(catboost.sum_models(models), tmp_path)
+
+
 def test_missing_values_never_seen_in_training_score_as_in_catboost(tmp_path):
     model = catboost.CatBoostRegressor(**QUIET).fit(np.nan_to_num(X), Y)
     same_margins(model, tmp_path)
@@ -111,6 +124,10 @@ def test_what_is_not_read_is_refused_by_name(tmp_path):
         pack(tmp_path / "c.json", name="m", out=tmp_path)
     with pytest.raises(UnsupportedModel, match="categorical features"):
         pack(model, name="m", out=tmp_path)
+    sentences = np.column_stack([X[:, :1].astype(str), [f"a {name} flies" for name in CLASSES]])
+    reader = catboost.CatBoostClassifier(text_features=[1], **QUIET).fit(sentences, Y > 0)
+    with pytest.raises(UnsupportedModel, match="text and embedding features"):
+        pack(reader, name="m", out=tmp_path)
     uncertain = catboost.CatBoostRegressor(loss_function="RMSEWithUncertainty", **QUIET).fit(X, Y)
     with pytest.raises(UnsupportedModel, match="RMSEWithUncertainty"):
         packed(uncertain, tmp_path)

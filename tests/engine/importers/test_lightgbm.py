@@ -311,6 +311,42 @@ def test_maps_that_cannot_be_told_apart_are_refused_with_the_way_out(tmp_path):
         packed(trained(frame), tmp_path)
 
 
+def test_the_map_of_ordered_categories_alone_is_not_dropped_but_refused(tmp_path):
+    ordered = pd.Categorical(a_frame()["month"], ordered=True)
+    frame = a_frame()[["delay", "gate"]].assign(month=ordered)
+    booster = lgb.train(QUIET, lgb.Dataset(frame, a_frame()["gate"]), 3)
+    with pytest.raises(
+        UnsupportedModel, match="list the categories of each pandas category, and of ordered ones"
+    ):
+        packed(booster, tmp_path)
+    (tmp_path / "features.yaml").write_text("features: {month: {categories: [1, 5, 12]}}")
+    path = packed(booster, tmp_path, features=tmp_path / "features.yaml")
+    assert read_bundle(path).manifest.schema.features[2].categories == (1, 5, 12)
+
+
+def test_a_features_file_that_leaves_a_map_without_a_feature_is_refused(tmp_path):
+    frame = a_frame().assign(month=pd.Categorical(a_frame()["month"], ordered=True))
+    (tmp_path / "features.yaml").write_text("features: {carrier: {categories: [AA, UA, WN, 'é=ß']}}")
+    with pytest.raises(UnsupportedModel, match="2 category maps"):
+        packed(trained(frame), tmp_path, features=tmp_path / "features.yaml")
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_map_of_one_feature_is_not_given_to_another(ordered, tmp_path):
+    """A list of categorical features without the pandas category: as many of them as there are maps."""
+    frame = a_frame()[["delay"]].assign(month=pd.Categorical(a_frame()["month"], ordered=ordered))
+    frame["door"] = np.arange(len(frame)) % 3
+    data = lgb.Dataset(frame, a_frame()["gate"], categorical_feature=["door"])
+    with pytest.raises(UnsupportedModel, match="whose is whose is unknown; list the categories of 'door'"):
+        packed(lgb.train(QUIET, data, 3), tmp_path)
+
+
+def test_integers_zero_and_one_are_categories_and_others_are_missing_as_in_lightgbm(tmp_path):
+    frame = a_frame().assign(night=pd.Categorical([0, 1] * 300))
+    feature = read_bundle(packed(trained(frame), tmp_path)).manifest.schema.features[4]
+    assert (feature.type, feature.categories, feature.unseen) == ("category", (0, 1), "missing")
+
+
 def test_a_features_file_tells_ambiguous_maps_apart(tmp_path):
     frame = a_frame().assign(month=pd.Categorical(a_frame()["month"], ordered=True))
     (tmp_path / "features.yaml").write_text(
@@ -345,6 +381,14 @@ def test_a_booster_stopped_early_is_packed_with_its_best_trees(tmp_path):
 
     assert forest_of(path).n_trees == booster.best_iteration
     assert same_bits(margins_of(path, X), library_margins(booster, X))
+
+
+def test_an_estimator_that_leaves_out_trees_is_refused_by_name(tmp_path):
+    frame = a_frame()
+    model = lgb.LGBMClassifier(n_estimators=3, verbose=-1, pred_early_stop=True)
+    model.fit(frame, a_target(frame) > 4)
+    with pytest.raises(UnsupportedModel, match="pred_early_stop"):
+        pack(model, name="m", out=tmp_path)
 
 
 def test_a_custom_objective_with_several_outputs_has_no_link(tmp_path):

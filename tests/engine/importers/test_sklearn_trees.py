@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import ensemble, tree
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
 
 from engine.bundle import Link, read_bundle
@@ -110,6 +111,13 @@ def test_boosting_on_top_of_another_model_is_refused_by_name(tmp_path):
         pack(model, name="m", out=tmp_path)
 
 
+def test_boosting_that_starts_from_random_numbers_is_refused_by_name(tmp_path):
+    start = DummyClassifier(strategy="stratified")
+    model = ensemble.GradientBoostingClassifier(init=start, n_estimators=2).fit(X, BINARY)
+    with pytest.raises(UnsupportedModel, match="stratified"):
+        pack(model, name="m", out=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("loss", "link"),
     [("squared_error", "identity"), ("absolute_error", "identity"), ("poisson", "exp"), ("gamma", "exp")],
@@ -165,3 +173,11 @@ def test_categories_of_a_histogram_model_come_along_in_its_own_order(tmp_path):
     assert features[3].categories == (1, 5, 12)
     assert features[1].unseen == "missing"
     assert same_bits(margins_of(path, coded.to_numpy(np.float64))[:, 0], model.predict(asked))
+
+
+def test_boolean_categories_of_a_histogram_model_become_a_bool_feature(tmp_path):
+    frame = a_frame()[["delay"]].assign(night=np.arange(N) % 3 == 0)
+    model = ensemble.HistGradientBoostingRegressor(max_iter=9, categorical_features=["night"])
+    path = pack(model.fit(frame, Y + 5 * frame["night"]), name="m", out=tmp_path)
+    assert [feature.type for feature in read_bundle(path).manifest.schema.features] == ["float64", "bool"]
+    assert same_bits(margins_of(path, frame.to_numpy(np.float64))[:, 0], model.predict(frame))

@@ -277,6 +277,14 @@ def test_what_is_not_exact_is_refused_by_name(objective, parameters, word, tmp_p
         packed(trained(objective, **parameters), tmp_path)
 
 
+@pytest.mark.parametrize("missing", [-999.0, 0.0, np.inf])
+def test_an_estimator_that_takes_a_number_for_a_missing_value_is_refused(missing, tmp_path):
+    X = a_matrix()
+    model = xgb.XGBRegressor(n_estimators=3, missing=missing).fit(X, a_target(X, "reg"))
+    with pytest.raises(UnsupportedModel, match=f"missing={missing}"):
+        pack(model, name="m", out=tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["json", "ubj"])
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.6, 0.999])
 def test_a_file_cut_short_is_no_model(suffix, share, golden, tmp_path):

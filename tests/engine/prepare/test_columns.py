@@ -118,6 +118,14 @@ def test_integer_categories_are_found_in_any_integer_type() -> None:
     assert str(numbers(prepared, pa.array([7.0, math.nan, None, 8.0]))) == "[0.0, nan, nan, nan]"
 
 
+@pytest.mark.parametrize("category", [2**63 - 1, -(2**63)])
+def test_a_number_past_the_ends_of_int64_is_not_the_category_at_the_end(category: int) -> None:
+    prepared = preparer("category", category)
+    assert str(numbers(prepared, pa.array([2**64 - 1, 2**63], pa.uint64()))) == "[nan, nan]"
+    assert str(numbers(prepared, pa.array([1e300, -1e300, 2.0**63]))) == "[nan, nan, nan]"
+    assert numbers(prepared, pa.array([category], pa.int64())) == [0.0]
+
+
 def test_an_integer_category_with_a_fraction_is_bad() -> None:
     columns = preparer("category", 7).table(pa.table({"x": [7.0, 7.5]}))
     assert columns.bad == {1: "feature 'x': expected an integer, got 7.5"}
