@@ -216,7 +216,9 @@ class Batcher:
             self._thread = self._thread or thread_behind_the_loop("score")
             self._thread.submit(self._run_in_thread, batch)
         elif batch.slices:
-            self._deliver(self._score(batch))
+            outcome = self._score(batch)
+            self._deliver(outcome)
+            self._learn(outcome)  # when everybody has an answer
             self._schedule_rest()
         else:
             self._drop(batch)
@@ -232,6 +234,7 @@ class Batcher:
     def _run_in_thread(self, batch: Batch[Waiting]) -> None:
         while batch.slices and self._loop is not None:
             outcome = self._score(batch)
+            self._learn(outcome)
             with self._lock:
                 batch = self._take(self._clock())
             self._loop.call_soon_threadsafe(self._deliver, outcome)
@@ -260,15 +263,15 @@ class Batcher:
             log.exception("a batch of %d rows raised; looking for the row", batch.n_rows)
             scores, failed = score_bisected(model.score_rows, X)
         ended_s = self._clock()
-        cost_s = ended_s - started_s
+        return Outcome(batch, scores, failed, ended_s - started_s, ended_s)
+
+    def _learn(self, outcome: Outcome) -> None:
         with self._lock:
-            self.admission.observe(batch.n_rows, cost_s)
+            self.admission.observe(outcome.batch.n_rows, outcome.cost_s)
             self.settle()
-        return Outcome(batch, scores, failed, cost_s, ended_s)
 
     def _deliver(self, outcome: Outcome) -> None:
         batch, scores = outcome.batch, outcome.scores
-        self._observer.batch_scored(batch.n_rows, outcome.cost_s)
         at = 0
         for part in batch.slices:
             ticket = part.ticket
@@ -290,6 +293,7 @@ class Batcher:
             at = stop
         if batch.expired:
             self._drop(batch)
+        self._observer.batch_scored(batch.n_rows, outcome.cost_s)
         self.admission.observe_lag(self._clock() - outcome.ended_s)
 
     def _drop(self, batch: Batch[Waiting]) -> None:

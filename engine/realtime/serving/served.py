@@ -143,21 +143,6 @@ class ServedModel:
         self.batcher.close()
         self.aside.shutdown(wait=False)
 
-    def count(self, result: Result, times_s: tuple[float, float, float], budget_s: float) -> float:
-        """Count a request that is answered now; returns the seconds it took.
-
-        Args:
-            result: What it was answered.
-            times_s: When it arrived, was decoded and was scored.
-            budget_s: How long after arrival its deadline is.
-        """
-        arrived_s, decoded_s, scored_s = times_s
-        now_s = time.perf_counter()
-        total_s = now_s - arrived_s
-        times = (total_s, decoded_s - arrived_s, result.queue_s, result.score_s, now_s - scored_s)
-        self.counters.request_scored(len(result.scores), len(result.bad), total_s > budget_s, times)
-        return total_s
-
 
 def needs_no_model(revision: Revision, asked: Asked) -> Result:
     """The result of a request without a good row: nothing for no rows, else raises ``BadRow``."""
