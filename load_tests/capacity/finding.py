@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from load_tests.target import parse_url
 from load_tests.watching import LOOPBACK, cpu_seconds, listeners
 
 GUESS_S = 2.0
+SCATTERED_S = 4.0
+FEW = 100
+"""Requests of a second whose 99th percentile means nothing."""
 GUESS_CONNECTIONS = 64
 PATIENCE_S = 30.0
 """How long the requests of a short load wait: refused ones would be sent again at once, an overload."""
@@ -48,11 +52,19 @@ def find_capacity(load: Load, sample: str, promise: Promise, tell: Callable[[Tri
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a short load saw: outcomes, and what it saw of the engine, if that counts."""
+    """What a short load saw.
+
+    Attributes:
+        recording: Outcomes.
+        busy: What it saw of the engine, if that counts.
+        seconds: How long it was.
+        p99s: The 99th percentile of latency of each of its seconds.
+    """
 
     recording: Recording
     busy: Busy | None
     seconds: float
+    p99s: tuple[float, ...]
 
     @property
     def rate(self) -> float:
@@ -64,7 +76,7 @@ class _Seen:
         recording.merge(self.recording)
         recording.merge(other.recording)
         busy = self.busy + other.busy if self.busy and other.busy else None
-        return _Seen(recording, busy, self.seconds + other.seconds)
+        return _Seen(recording, busy, self.seconds + other.seconds, self.p99s + other.p99s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +94,38 @@ class _Look:
 def _look(load: Load, patient: list[bytes], replicas: int, *, rate: float | None = None) -> _Look:
     narrow = _short_load(load, patient, connections=1)
     wide = _short_load(load, patient, connections=GUESS_CONNECTIONS * replicas)
-    scattered = _short_load(load, patient, rate=rate or max(1.0, SCATTERED_SHARE * wide.rate))
+    rate = rate or max(1.0, SCATTERED_SHARE * wide.rate)
+    scattered = _short_load(load, patient, seconds=SCATTERED_S, rate=rate)
     return _Look(narrow, wide, scattered)
 
 
 def _short_load(
-    load: Load, payloads: list[bytes], *, connections: int = OPEN_LOOP_CONNECTIONS, rate: float | None = None
+    load: Load,
+    payloads: list[bytes],
+    *,
+    seconds: float | None = None,
+    connections: int = OPEN_LOOP_CONNECTIONS,
+    rate: float | None = None,
 ) -> _Seen:
-    target = parse_url(load.url)
+    target, seconds = parse_url(load.url), seconds or GUESS_S
     engine = listeners(target.port) if target.host in LOOPBACK else []
     before, used_s = read_metrics(target), cpu_seconds(engine)
-    outcome = run_fast(fast_load(load, payloads, duration_s=GUESS_S, connections=connections, rate=rate))
+    outcome = run_fast(fast_load(load, payloads, duration_s=seconds, connections=connections, rate=rate))
     used_s, after = cpu_seconds(engine) - used_s, read_metrics(target)
-    if before is None or after is None:
-        return _Seen(outcome.recording, None, GUESS_S)
-    busy = busy_between(
-        before,
-        after,
-        load.model,
-        requests=outcome.recording.latencies().n,
-        seconds=GUESS_S,
-        cpu_seconds=used_s if engine else None,
-    )
-    return _Seen(outcome.recording, busy, GUESS_S)
+    recording = outcome.recording
+    latencies = [second.latencies for second in recording.seconds.values()]
+    p99s = tuple(one.percentile(99) for one in latencies if one.n >= FEW)
+    busy = None
+    if before is not None and after is not None:
+        busy = busy_between(
+            before,
+            after,
+            load.model,
+            requests=recording.latencies().n,
+            seconds=seconds,
+            cpu_seconds=used_s if engine else None,
+        )
+    return _Seen(recording, busy, seconds, p99s)
 
 
 def _with_prediction(found: Capacity, look: _Look, load: Load) -> Capacity:
@@ -130,13 +151,13 @@ def _costs(found: Capacity, look: _Look, load: Load) -> Costs | None:
         replicas=found.replicas,
         waiting_rows=GUESS_CONNECTIONS * rows,
     )
-    latencies = look.scattered.recording.latencies()
-    if costs is None or not latencies.n:
+    if costs is None or not look.scattered.p99s:
         return costs
+    # A stall spoils the seconds it falls into; the search that is predicted is not led astray by one either.
     return as_noisy(
         costs,
         look.scattered.rate,
-        latencies.percentile(99),
+        statistics.median(look.scattered.p99s),
         promise_s=found.promise.limit_s,
         patience_s=PATIENCE_S,
         rows_per_request=rows,

@@ -156,13 +156,16 @@ class _Search:
         every turn, and the estimate is the geometric mean of the rates tried at the smallest. One
         spoiled run moves it by a step's share, not by half of what is left to search. A spoiled minute
         leaves a long way to go: several outcomes alike make the step grow again (Taylor and Creelman's
-        PEST, 1967), and the rates on the way there do not count.
+        PEST, 1967), and the rates on the way there do not count. On a machine that changes all the time the
+        step never rests at its smallest; the estimate then is the mean of the last rates tried.
         """
         rate, step = guess, FIRST_STEP
         outcomes: list[bool] = []
+        tried: list[float] = []
         visited: list[float] = []
         while len(visited) < N_STAIRS and len(outcomes) < MOST_RUNS and rate > guess / MAX_FALL:
             outcomes.append(held := self._holds(rate))
+            tried.append(rate)
             if outcomes[-2:] in ([True, False], [False, True]):
                 step = max(SMALLEST_STEP, math.sqrt(step))
             elif outcomes[-N_ALIKE:] == [held] * N_ALIKE:
@@ -171,6 +174,8 @@ class _Search:
             if step == SMALLEST_STEP:
                 visited.append(rate)
             rate *= step if held else 1 / step
+        if not visited and rate > guess / MAX_FALL:
+            visited = tried[-N_STAIRS:]
         return statistics.geometric_mean(visited) if visited else 0.0
 
     def confirmed(self, guess: float) -> float:

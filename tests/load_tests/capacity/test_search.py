@@ -1,5 +1,6 @@
 """The search against engines whose capacity is known, because they are formulas."""
 
+import itertools
 import random
 
 import pytest
@@ -52,6 +53,18 @@ def test_a_minute_in_which_the_machine_was_another_leads_nowhere(share: float) -
         PROMISE, lambda rate, to_the_end: next(disturbed, calm)(rate, to_the_end), first_guess=share * 5_000
     )
     assert found.rate == pytest.approx(5_000, rel=0.1)
+
+
+@pytest.mark.parametrize("period", [5, 8, 11])
+def test_a_machine_that_changes_all_the_time_has_a_capacity_between(period: int) -> None:
+    slow, fast = engine_bearing(3_000), engine_bearing(6_000)
+    turns = itertools.count()
+
+    def run(rate: float, to_the_end: bool) -> Trial:
+        return (slow if next(turns) // period % 2 else fast)(rate, to_the_end)
+
+    found = find_max(PROMISE, run, first_guess=5_000)
+    assert 2_700 < found.rate < 6_000
 
 
 def test_no_capacity_is_reported_where_no_rate_holds() -> None:
