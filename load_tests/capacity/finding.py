@@ -2,11 +2,11 @@
 
 import itertools
 import math
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
 from load_tests.capacity.costs import Busy, Costs, busy_between, costs_of
 from load_tests.capacity.search import Capacity, RunRate, Trial, find_max, tolerated_late
@@ -153,11 +153,12 @@ def _costs(found: Capacity, look: _Look, load: Load) -> Costs | None:
     )
     if costs is None or not look.scattered.p99s:
         return costs
-    # A stall spoils the seconds it falls into; the search that is predicted is not led astray by one either.
+    # The upper quartile: a stall spoils single seconds, which lead the search astray as little, but its runs
+    # fall into better seconds and worse ones, and most must hold.
     return as_noisy(
         costs,
         look.scattered.rate,
-        statistics.median(look.scattered.p99s),
+        float(np.percentile(look.scattered.p99s, 75)),
         promise_s=found.promise.limit_s,
         patience_s=PATIENCE_S,
         rows_per_request=rows,
