@@ -91,9 +91,8 @@ def _feature(graph: onnx.GraphProto, found: onnx.ValueInfoProto, name: str, opti
     if element == Element.STRING:
         return Feature(name, "category", _categories(graph, found, name, options))
     if element not in TYPES:
-        raise UnsupportedModel(
-            f"input '{found.name}' of the graph holds {Element.DataType.Name(element)}, which no feature is"
-        )
+        held = Element.DataType.Name(element) if element in Element.DataType.values() else f"type {element}"
+        raise UnsupportedModel(f"input '{found.name}' of the graph holds {held}, which no feature is")
     kind = TYPES[element]
     return Feature(name, kind, required=not kind.startswith("float"))
 
