@@ -110,11 +110,13 @@ def _check_trees(node: onnx.NodeProto) -> None:
         true, false = _split_children("true", given), _split_children("false", given)
     else:
         true, false = _node_children("true", given), _node_children("false", given)
-        _check_listing(node, np.array(given["nodes_treeids"].ints, np.int64), np.concatenate([true, false]))
     if _is_too_deep(true, false):
         raise InvalidModel(
             f"{_named(node)} has a tree that goes in circles or is deeper than {MAX_DEPTH} levels"
         )
+    trees = np.array(given["nodes_treeids"].ints, np.int64)
+    if len(trees) == len(true) == len(false):
+        _check_listing(node, trees, np.concatenate([true, false]))
 
 
 def _check_listing(node: onnx.NodeProto, trees: NDArray[np.int64], children: NDArray[np.int64]) -> None:
@@ -164,10 +166,15 @@ def _is_too_deep(true: NDArray[np.int64], false: NDArray[np.int64]) -> bool:
     Lists of other lengths and numbers of other nodes are for the runtime to refuse.
     """
     n_nodes = min(len(true), len(false))
-    level = np.arange(n_nodes)
+    children = np.stack([true[:n_nodes], false[:n_nodes]], axis=1)
+    there = (children >= 0) & (children < n_nodes)
+    n_parents = np.bincount(children[there], minlength=n_nodes)
+    level, n_seen = np.flatnonzero(n_parents == 0), 0
     for _ in range(MAX_DEPTH):
-        level = np.unique([true[level], false[level]])
-        level = level[(level >= 0) & (level < n_nodes)]
+        n_seen += len(level)
+        below = children[level][there[level]]
+        np.subtract.at(n_parents, below, 1)
+        level = np.unique(below[n_parents[below] == 0])
         if not len(level):
-            return False
+            return n_seen < n_nodes
     return True
