@@ -125,6 +125,8 @@ def _prune(graph: onnx.GraphProto, score: onnx.ValueInfoProto) -> None:
             needed |= set(node.input) | _captured(node)
     nodes, output = list(reversed(kept)), onnx.ValueInfoProto.FromString(score.SerializeToString())
     del graph.node[:], graph.output[:]
+    # CatBoost writes [rows] where the runtime gives [rows, 1], and then takes no buffer of either shape.
+    output.type.tensor_type.ClearField("shape")
     graph.node.extend(nodes)
     graph.output.append(output)
 

@@ -34,6 +34,7 @@ def check_graph(model: onnx.ModelProto) -> None:
         for tensor in _tensors(graph):
             _check_weights(tensor)
         for node in graph.node:
+            _check_words(node)
             if node.op_type.startswith("TreeEnsemble"):
                 _check_trees(node)
 
@@ -49,6 +50,16 @@ def _check_weights(tensor: onnx.TensorProto) -> None:
         raise InvalidModel(
             f"weights '{tensor.name}' have the shape {list(tensor.dims)}, but lack data for it"
         )
+
+
+def _check_words(node: onnx.NodeProto) -> None:
+    for attribute in node.attribute:
+        try:
+            b"".join([*attribute.strings, attribute.s]).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidModel(
+                f"{_named(node)} has words in '{attribute.name}' that are no UTF-8, as ONNX wants them"
+            ) from error
 
 
 def check_scores(model: onnx.ModelProto) -> None:

@@ -222,6 +222,9 @@ ODD_GRAPHS = {
     "without base values and PROBIT": an_ensemble(
         "TreeEnsembleClassifier", **CLASSES, classlabels_int64s=[0, 1], post_transform="PROBIT"
     ),
+    "has words in 'classlabels_strings' that are no UTF-8": an_ensemble(
+        "TreeEnsembleClassifier", **CLASSES, classlabels_strings=[b"a", b"\xff"]
+    ),
     "cannot be scored": an_ensemble(**STUMP | {"nodes_truenodeids": "none"}),
     "have the shape [100000000000], but lack data": a_graph([], [X], [Y], [SHORT]),
     "has the shape [0, 1000000000]": a_graph(
