@@ -1,4 +1,4 @@
-"""Graphs on which ONNX Runtime (1.31) would die, loop or read other files, refused before it sees them."""
+"""Graphs on which ONNX Runtime (1.31) dies, loops, reads other files or writes no score: refused by name."""
 
 import math
 from collections import defaultdict
@@ -14,6 +14,7 @@ from engine.importers.onnx_trees import has_unwritten_score
 
 Attributes = Mapping[str, onnx.AttributeProto]
 """A node's attributes by name; any other name has an empty one."""
+SIDES = ("true", "false")
 HOLDERS = (
     "raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data", "string_data",
 )  # fmt: skip
@@ -117,10 +118,8 @@ def _check_trees(node: onnx.NodeProto) -> None:
             f"{_named(node)} has one class with a word for its name or with two base values, on which"
             " ONNX Runtime writes past its arrays; export it as a regressor"
         )
-    if node.op_type == "TreeEnsemble":
-        true, false = _split_children("true", given), _split_children("false", given)
-    else:
-        true, false = _node_children("true", given), _node_children("false", given)
+    children = _split_children if node.op_type == "TreeEnsemble" else _node_children
+    true, false = children(given)
     if _is_too_deep(true, false):
         raise InvalidModel(
             f"{_named(node)} has a tree that goes in circles or is deeper than {MAX_DEPTH} levels"
@@ -155,20 +154,27 @@ def _has_one_odd_class(given: Attributes) -> bool:
     return len(words or numbers) == 1 and (len(words) == 1 or n_base > 1)
 
 
-def _split_children(side: str, given: Attributes) -> NDArray[np.int64]:
-    """One child of each node of opset 5, whose nodes are splits; -1 where it is a leaf."""
-    children, leaves = given[f"nodes_{side}nodeids"].ints, given[f"nodes_{side}leafs"].ints
-    return np.array([-1 if leaf else child for child, leaf in zip(children, leaves, strict=False)], np.int64)
+def _split_children(given: Attributes) -> list[NDArray[np.int64]]:
+    """True and false children of the nodes of opset 5, which are splits; -1 where one is a leaf."""
+    found = []
+    for side in SIDES:
+        children, leaves = given[f"nodes_{side}nodeids"].ints, given[f"nodes_{side}leafs"].ints
+        places = [-1 if leaf else child for child, leaf in zip(children, leaves, strict=False)]
+        found.append(np.array(places, np.int64))
+    return found
 
 
-def _node_children(side: str, given: Attributes) -> NDArray[np.int64]:
-    """One child of each node of opsets 1 to 4, whose nodes are splits and leaves; -1 where there is none."""
+def _node_children(given: Attributes) -> list[NDArray[np.int64]]:
+    """True and false children of the nodes of opsets 1 to 4, splits and leaves; -1 where there is none."""
     trees, modes = given["nodes_treeids"].ints, given["nodes_modes"].strings
     pairs = zip(trees, given["nodes_nodeids"].ints, strict=False)
     place = {pair: number for number, pair in enumerate(pairs)}
-    children = zip(trees, given[f"nodes_{side}nodeids"].ints, modes, strict=False)
-    found = [-1 if mode == b"LEAF" else place.get((tree, child), -1) for tree, child, mode in children]
-    return np.array(found, np.int64)
+    found = []
+    for side in SIDES:
+        children = zip(trees, given[f"nodes_{side}nodeids"].ints, modes, strict=False)
+        places = [-1 if mode == b"LEAF" else place.get((tree, child), -1) for tree, child, mode in children]
+        found.append(np.array(places, np.int64))
+    return found
 
 
 def _is_too_deep(true: NDArray[np.int64], false: NDArray[np.int64]) -> bool:
