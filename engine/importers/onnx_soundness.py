@@ -69,8 +69,8 @@ def check_scores(model: onnx.ModelProto) -> None:
         for node in graph.node:
             if node.op_type == "TreeEnsembleClassifier" and has_unwritten_score(node):
                 raise UnsupportedModel(
-                    f"{_named(node)} has leaves that name the first of its two classes only, and ONNX Runtime"
-                    " leaves the other's score unwritten; export it without base values and PROBIT"
+                    f"{_named(node)} has leaves that do not name the second of its two classes, and ONNX"
+                    " Runtime leaves its score unwritten; export it without base values and PROBIT"
                 )
 
 

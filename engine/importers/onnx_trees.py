@@ -87,9 +87,9 @@ def has_unwritten_score(node: onnx.NodeProto) -> bool:
     leaves = _leaves(given, "class", 2, starts) if len(starts) else None
     if leaves is not None and leaves.in_all_rows[1]:
         return False
-    both_are_named = len(np.unique(given.get("class_ids", ()))) == 2
+    names_one = len(np.unique(given.get("class_ids", ()))) == 1
     return given.get("post_transform") == "PROBIT" or (
-        both_are_named and len(_either(given, "base_values")) == 1
+        not names_one and len(_either(given, "base_values")) == 1
     )
 
 

@@ -216,8 +216,14 @@ ODD_GRAPHS = {
         "TreeEnsembleClassifier",
         **a_chain(1, "class", [(1, 0, 1.0)], classlabels_int64s=[0], base_values=[0.5, 0.5]),
     ),
-    "leaves the other's score unwritten": an_ensemble(
+    "leaves its score unwritten": an_ensemble(
         "TreeEnsembleClassifier", **CLASSES, classlabels_int64s=[0, 1], base_values=[0.5]
+    ),
+    "has leaves that do not name the second of its two classes": an_ensemble(
+        "TreeEnsembleClassifier",
+        **{name: values for name, values in CLASSES.items() if name[:5] == "nodes"},
+        classlabels_int64s=[0, 1],
+        base_values=[0.5],
     ),
     "without base values and PROBIT": an_ensemble(
         "TreeEnsembleClassifier", **CLASSES, classlabels_int64s=[0, 1], post_transform="PROBIT"
