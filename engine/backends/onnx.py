@@ -5,7 +5,7 @@ import onnxruntime
 from engine.backends.device import NO_GPU
 from engine.backends.onnx_cuda import CUDA, cuda_backend
 from engine.backends.onnx_ports import input_ports, output_port
-from engine.backends.onnx_session import RUNTIME_ERRORS, OnnxBackend, session_options
+from engine.backends.onnx_session import RUNTIME_ERRORS, OnnxBackend, in_one_line, session_options
 from engine.bundle import Bundle
 from engine.config import Device
 from engine.errors import Failed, InvalidBundle
@@ -34,7 +34,8 @@ def load(bundle: Bundle, device: Device = "cpu") -> OnnxBackend:
     except KeyError as error:
         raise InvalidBundle(f"expected '{FILE}' in bundle {bundle.label}") from error
     except RUNTIME_ERRORS as error:
-        raise InvalidBundle(f"ONNX Runtime does not read the graph of {bundle.label}: {error}") from error
+        reason = in_one_line(error)
+        raise InvalidBundle(f"ONNX Runtime does not read the graph of {bundle.label}: {reason}") from error
 
 
 def gpu_is_usable() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InvalidBundle
+from engine.errors import InvalidBundle, ScoringFailed
 from engine.schema import Feature, Schema
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -29,6 +29,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(string)": np.dtype(object),
 }
 """NumPy's names for ONNX Runtime's element types."""
+FIRST_AMBIGUOUS = 2.0**53
+"""From here on, several integers have the same float64."""
 MISSING_STRING = ""
 """What a graph of strings gets for a missing value."""
 
@@ -61,7 +63,8 @@ class InputPort:
             for place in range(view.shape[1]):
                 self.fill_column(view, place, block[:, place])
             return
-        view[: len(block)] = block
+        with np.errstate(over="ignore"):
+            view[: len(block)] = block
         view[len(block) :] = block[-1]
 
     def fill_column(self, view: NDArray[Any], place: int, numbers: NDArray[Any]) -> None:
@@ -77,7 +80,15 @@ class InputPort:
             missing = len(words) - 1
             codes = np.where(np.isnan(numbers), missing, numbers).astype(np.intp)
             return words[np.minimum(codes, missing)]
-        return numbers if self.dtype.kind == "f" else np.where(np.isnan(numbers), 0, numbers)
+        if self.dtype.kind == "f":
+            return numbers
+        whole = np.where(np.isnan(numbers), 0, numbers)
+        if self.dtype.itemsize == 8 and (np.abs(whole) >= FIRST_AMBIGUOUS).any():
+            raise ScoringFailed(
+                f"input '{self.name}' of the graph takes {self.dtype}, but got a number of 2^53 or more in"
+                " magnitude, where features are rounded to float64; make it smaller, or a category"
+            )
+        return whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +137,7 @@ def input_ports(session: Any, schema: Schema) -> tuple[InputPort, ...]:
 
 
 def output_port(session: Any, inputs: tuple[InputPort, ...], schema: Schema) -> OutputPort:
-    """The output named as the schema's, or else the last one of floats; found by scoring a row."""
+    """The output named as the schema's, or else the last one of floats; found by scoring some rows."""
     found = [output for output in session.get_outputs() if output.type in DTYPES]
     named = [output for output in found if output.name == schema.output.name]
     floats = [output for output in found if DTYPES[output.type].kind == "f"]
@@ -134,8 +145,9 @@ def output_port(session: Any, inputs: tuple[InputPort, ...], schema: Schema) -> 
         raise InvalidBundle("the graph has no output of numbers")
     output = (named or floats)[-1]
     fixed_rows = next((n for n in map(_rows, session.get_inputs()) if n), 0)
-    (scores,) = session.run([output.name], _some_rows(inputs, schema, fixed_rows or 1))
-    if scores.ndim not in (1, 2) or len(scores) != (fixed_rows or 1):
+    n_rows = fixed_rows or (3 if len(schema.features) == 2 else 2)  # other than columns, and than one
+    (scores,) = session.run([output.name], _some_rows(inputs, schema, n_rows))
+    if scores.ndim not in (1, 2) or len(scores) != n_rows:
         raise InvalidBundle(f"expected one row of scores per row, got the shape {list(scores.shape)}")
     return OutputPort(output.name, scores.dtype, scores.ndim, scores.size // len(scores), fixed_rows)
 

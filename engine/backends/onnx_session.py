@@ -129,6 +129,8 @@ class _HostBucket:
                 self._session.run_with_iobinding(self._binding)
             else:
                 (scores,) = self._session.run([self._output.name], self._feed)
+                if scores.shape != self._scores.shape:
+                    raise RuntimeError(f"expected {self._scores.shape} scores, got {scores.shape}")
                 self._scores[...] = scores
         except RUNTIME_ERRORS as error:
             raise failed(error) from error
@@ -145,7 +147,12 @@ class _HostBucket:
 
 def failed(error: Exception) -> ScoringFailed:
     """ONNX Runtime's error as the engine's own."""
-    return ScoringFailed(f"ONNX Runtime failed on rows that keep the schema: {error}")
+    return ScoringFailed(f"ONNX Runtime failed on rows that keep the schema: {in_one_line(error)}")
+
+
+def in_one_line(error: Exception) -> str:
+    """ONNX Runtime's own words, which it sets on several lines."""
+    return " ".join(str(error).split())
 
 
 def session_options() -> Any:

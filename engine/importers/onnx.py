@@ -21,6 +21,8 @@ from engine.importers.features import Options
 from engine.importers.imported import FOREST, ONNX, Imported
 from engine.importers.onnx_inputs import block_of, features_of
 from engine.importers.onnx_lifting import lift
+from engine.importers.onnx_soundness import check_graph, check_scores
+from engine.importers.trees import MAX_OUTPUTS
 from engine.schema import Feature, Output, Schema
 
 FLOATS: dict[int, Literal["float32", "float64"]] = {
@@ -47,12 +49,17 @@ def is_graph(source: bytes) -> bool:
 def import_graph(source: bytes, options: Options) -> Imported:
     """Read a serialized ONNX model; raises ``InvalidModel``, ``UnsupportedModel``."""
     model = onnx.load_model_from_string(source)
-    _check_weights(model.graph)
+    check_graph(model)
     score, labels = _score(model.graph, options)
     _prune(model.graph, score)
+    if not model.graph.node:
+        raise UnsupportedModel(f"no node of the graph makes the score '{score.name}'; wrap it in an Identity")
     features = features_of(model.graph, options)
     schema = Schema(features, block_of(model.graph), Output(type=FLOATS[score.type.tensor_type.elem_type]))
     n_outputs = _load(model, schema).n_outputs
+    check_scores(model)
+    if not 0 < n_outputs <= MAX_OUTPUTS:
+        raise InvalidModel(f"expected 1 to {MAX_OUTPUTS} scores a row of the graph, got {n_outputs}")
     fitting = labels if len(labels) == n_outputs else tuple(str(number) for number in range(n_outputs))
     kind, files, link, note = _content(model, schema)
     return Imported(
@@ -75,18 +82,9 @@ def import_object(model: Any, options: Options) -> tuple[bytes, Imported]:
     return source, import_graph(source, options)
 
 
-def _check_weights(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise UnsupportedModel(
-                f"weights such as '{tensor.name}' lie in other files; save the graph with them"
-                " (onnx.save(model, path, save_as_external_data=False))"
-            )
-
-
 def _score(graph: onnx.GraphProto, options: Options) -> tuple[onnx.ValueInfoProto, tuple[str, ...]]:
     """The output that is the score, looked for behind ZipMaps, and the labels such a ZipMap knew."""
-    maps = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    maps = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap" and node.input}
     found: dict[str, tuple[onnx.ValueInfoProto, tuple[str, ...]]] = {}
     for output in graph.output:
         if output.name in maps:
@@ -127,6 +125,8 @@ def _prune(graph: onnx.GraphProto, score: onnx.ValueInfoProto) -> None:
             needed |= set(node.input) | _captured(node)
     nodes, output = list(reversed(kept)), onnx.ValueInfoProto.FromString(score.SerializeToString())
     del graph.node[:], graph.output[:]
+    # CatBoost writes [rows] where the runtime gives [rows, 1], and then takes no buffer of either shape.
+    output.type.tensor_type.ClearField("shape")
     graph.node.extend(nodes)
     graph.output.append(output)
 

@@ -89,11 +89,12 @@ def _listed(found: onnx.ValueInfoProto, options: Options) -> list[str]:
 def _feature(graph: onnx.GraphProto, found: onnx.ValueInfoProto, name: str, options: Options) -> Feature:
     element = found.type.tensor_type.elem_type
     if element == Element.STRING:
-        return Feature(name, "category", _categories(graph, found, name, options))
+        categories = _categories(graph, found, name, options)
+        # The graph gets "" for what is missing, so where it knows "", nothing else may count as missing.
+        return Feature(name, "category", categories, unseen="bad" if "" in categories else "missing")
     if element not in TYPES:
-        raise UnsupportedModel(
-            f"input '{found.name}' of the graph holds {Element.DataType.Name(element)}, which no feature is"
-        )
+        held = Element.DataType.Name(element) if element in Element.DataType.values() else f"type {element}"
+        raise UnsupportedModel(f"input '{found.name}' of the graph holds {held}, which no feature is")
     kind = TYPES[element]
     return Feature(name, kind, required=not kind.startswith("float"))
 
@@ -101,16 +102,22 @@ def _feature(graph: onnx.GraphProto, found: onnx.ValueInfoProto, name: str, opti
 def _categories(
     graph: onnx.GraphProto, found: onnx.ValueInfoProto, name: str, options: Options
 ) -> tuple[str | int, ...]:
-    """Those of the features file, or else those of the encoder that reads the input."""
+    """Those of the features file, or else those of the encoders that read the input, if only they do."""
     if given := options.categories(name):
         return given
-    if _width(found) == 1:
-        for node in graph.node:
-            known = [
-                a.strings for a in node.attribute if a.name in {"cats_strings", "keys_strings"} and a.strings
-            ]
-            if found.name in node.input and known:
-                return tuple(dict.fromkeys(value.decode() for value in known[0]))
+    known = [_words(node) for node in graph.node if found.name in node.input or _holds_graphs(node)]
+    if _width(found) == 1 and known and all(known):
+        return tuple(dict.fromkeys(word for words in known for word in words))
     raise UnsupportedModel(
         f"input '{found.name}' of the graph takes strings; list the categories of '{name}' in a features file"
     )
+
+
+def _words(node: onnx.NodeProto) -> list[str]:
+    """The strings that an encoder knows; for any other, and for other nodes, ``""`` is as good."""
+    lists = [a.strings for a in node.attribute if a.name in {"cats_strings", "keys_strings"}]
+    return [word.decode() for words in lists for word in words]
+
+
+def _holds_graphs(node: onnx.NodeProto) -> bool:
+    return any(attribute.HasField("g") for attribute in node.attribute)

@@ -1,11 +1,12 @@
 """A graph that is one tree ensemble, lifted onto the forest kernels when they give ONNX Runtime's bits.
 
 The runtime on one thread adds leaves tree by tree, in the type of the input (float32 or float64), from
-zero; base values come last. With several threads it adds in another order, here never. That the lifted
-forest agrees is not taken on trust: both score rows on and around every threshold before it is used.
+zero; base values come last. With several threads it adds in another order, here never. Integers it rounds
+to float32, so they are left to it. That the lifted forest agrees is not taken on trust: both score rows on
+and around every threshold before it is used.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +15,16 @@ import onnx
 from numpy.typing import NDArray
 
 from engine.bundle import Link
+from engine.errors import InvalidModel
 from engine.importers.onnx_trees import Ensemble, ensemble_of
 from engine.importers.trees import Rules, Tree, grow
 from engine.schema import Schema
 from kernels.forests.forest import Forest
 from kernels.forests.traversal import Traversal
+from kernels.scores.links import apply_link
 
+DOMAIN = "ai.onnx.ml"
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 OPERATORS = {"TreeEnsembleRegressor": 0, "TreeEnsembleClassifier": 1, "TreeEnsemble": 0}
 """The operators, and which of their outputs is the score."""
 LINKS = {"NONE": Link(), "LOGISTIC": Link("sigmoid"), "SOFTMAX": Link("softmax")}
@@ -42,25 +47,36 @@ def lift(model: onnx.ModelProto, schema: Schema, score: Score) -> tuple[Forest, 
     """
     node = _only_ensemble(model.graph)
     ensemble = ensemble_of(node) if node is not None else None
-    if node is None or ensemble is None or ensemble.transform not in LINKS:
+    if ensemble is None or ensemble.transform not in LINKS:
         return None
-    plain = _without_transform(model)
+    try:
+        forest = _grown(ensemble, schema)
+    except InvalidModel:
+        return None  # The runtime takes nodes with two parents, and others that are no trees.
     link = LINKS[ensemble.transform]
-    for forest in _candidates(ensemble, schema):
-        X = _rows(forest, schema.dtype)
-        margins = _margins(forest, X)
-        if np.array_equal(margins.astype(schema.output.type), score(plain, X)) and np.allclose(
-            _linked(link, margins), score(model, X), rtol=LINK_TOLERANCE, atol=0
-        ):
-            return forest, link
-    return None
+    if np.isnan(forest.threshold).any():
+        return None
+    return (forest, link) if _agrees(forest, link, model, schema, score) else None
+
+
+def _agrees(forest: Forest, link: Link, model: onnx.ModelProto, schema: Schema, score: Score) -> bool:
+    X = _rows(forest, schema.dtype)
+    margins = np.empty((len(X), forest.n_outputs), np.float32 if forest.single else np.float64)
+    Traversal(forest).score_rows(X, margins)
+    linked = np.empty(margins.shape)
+    apply_link(link.name, link.scale, margins, linked)
+    with np.errstate(over="ignore"):
+        rounded = margins.astype(schema.output.type)
+    return np.array_equal(rounded, score(_without_transform(model), X)) and np.allclose(
+        linked, score(model, X), rtol=LINK_TOLERANCE, atol=0
+    )
 
 
 def _only_ensemble(graph: onnx.GraphProto) -> onnx.NodeProto | None:
     """The tree ensemble, if all the rest of the graph hands its input and score through."""
     passed = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
     rest = [node for node in graph.node if node.op_type not in {"Identity", "Concat"}]
-    if len(rest) != 1 or rest[0].op_type not in OPERATORS:
+    if len(rest) != 1 or rest[0].op_type not in OPERATORS or rest[0].domain != DOMAIN:
         return None
     node = rest[0]
     score = graph.output[0].name
@@ -71,6 +87,8 @@ def _only_ensemble(graph: onnx.GraphProto) -> onnx.NodeProto | None:
         source = passed[source]
     joined = next((n for n in graph.node if n.op_type == "Concat" and n.output[0] == source), None)
     inputs = [found.name for found in graph.input]
+    if any(found.type.tensor_type.elem_type not in FLOATS for found in graph.input):
+        return None
     if score != node.output[OPERATORS[node.op_type]]:
         return None
     if joined is None:
@@ -88,24 +106,13 @@ def _without_transform(model: onnx.ModelProto) -> onnx.ModelProto:
     return plain
 
 
-def _candidates(ensemble: Ensemble, schema: Schema) -> Iterator[Forest]:
-    """The ways to read an ensemble: one class's score alone may tell both in two ways."""
-    base = ensemble.base if len(ensemble.base) else np.zeros(1)
-    if not ensemble.lone_class:
-        yield _grown(ensemble, schema, np.ones(1), np.broadcast_to(base, ensemble.n_outputs))
-        return
-    mirrored = np.array([-1.0, 1.0])
-    yield _grown(ensemble, schema, mirrored, mirrored * base[-1])
-    if not base.any():
-        yield _grown(ensemble, schema, mirrored, np.array([1.0, 0.0]))
-
-
-def _grown(ensemble: Ensemble, schema: Schema, factor: NDArray[Any], bias: NDArray[Any]) -> Forest:
-    trees = [replace(tree, leaf_value=tree.leaf_value * factor) for tree in ensemble.trees]
+def _grown(ensemble: Ensemble, schema: Schema) -> Forest:
+    trees = ensemble.trees
     if not ensemble.average and all((_outputs(tree).sum() <= 1) for tree in trees):
         trees = [_alone(tree) for tree in trees]
     rules = Rules(less=ensemble.less, single=schema.block == "float32", average=ensemble.average)
-    return grow(trees, rules, n_features=len(schema.features), base=np.zeros(ensemble.n_outputs), bias=bias)
+    zeros = np.zeros(ensemble.n_outputs)
+    return grow(trees, rules, n_features=len(schema.features), base=zeros, bias=ensemble.base)
 
 
 def _outputs(tree: Tree) -> NDArray[np.bool_]:
@@ -129,19 +136,3 @@ def _rows(forest: Forest, dtype: np.dtype) -> NDArray[Any]:
         pool = [thresholds, *near, np.array(SPECIAL, dtype), random.normal(size=16).astype(dtype)]
         X[:, feature] = random.choice(np.concatenate(pool), N_ROWS)
     return X
-
-
-def _margins(forest: Forest, X: NDArray[Any]) -> NDArray[Any]:
-    margins = np.empty((len(X), forest.n_outputs), np.float32 if forest.single else np.float64)
-    Traversal(forest).score_rows(X, margins)
-    return margins
-
-
-def _linked(link: Link, margins: NDArray[Any]) -> NDArray[Any]:
-    wide = margins.astype(np.float64)
-    if link.name == "sigmoid":
-        return np.asarray(1 / (1 + np.exp(-wide)))
-    if link.name == "softmax":
-        powers = np.exp(wide - wide.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-    return wide

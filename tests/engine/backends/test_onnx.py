@@ -214,7 +214,7 @@ def test_the_output_is_the_one_the_schema_names_or_the_last_of_floats() -> None:
 def test_an_output_that_is_not_one_row_per_row_is_refused() -> None:
     node = helper.make_node("Unsqueeze", ["X", "axis"], ["y"])
     model = graph([("X", FLOAT, ["n", 3])], [("y", FLOAT, ["m", "n", 3])], [node], {"axis": np.array([0])})
-    with pytest.raises(InvalidBundle, match=r"expected one row of scores per row, got the shape \[1, 1, 3\]"):
+    with pytest.raises(InvalidBundle, match=r"expected one row of scores per row, got the shape \[1, 2, 3\]"):
         backend_of(model)
 
 

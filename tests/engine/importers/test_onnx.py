@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 from sklearn.linear_model import LogisticRegression
@@ -13,6 +14,7 @@ from engine.backends import onnx as backend
 from engine.bundle import Bundle, read_bundle
 from engine.errors import InvalidModel, UnsupportedModel
 from engine.packing import pack
+from engine.scorer import Scorer
 
 FLOAT, DOUBLE, STRING, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.STRING, TensorProto.INT64
 RANDOM = np.random.default_rng(0)
@@ -145,6 +147,46 @@ def test_strings_take_their_categories_from_the_encoder_or_the_features_file(tmp
     ]
 
 
+def an_encoder(words, output, source="s"):
+    return helper.make_node(
+        "LabelEncoder", [source], [output], domain="ai.onnx.ml", keys_strings=words,
+        values_floats=[float(number + 1) for number in range(len(words))], default_float=-1.0,
+    )  # fmt: skip
+
+
+def test_strings_that_two_encoders_read_have_the_categories_of_both(tmp_path):
+    nodes = [
+        an_encoder(["a", "b"], "one"),
+        an_encoder(["c", "a"], "two"),
+        helper.make_node("Add", ["one", "two"], ["Y"]),
+    ]
+    model = a_graph(nodes, [value("s", STRING, [None, 1])], [value("Y", FLOAT, [None, 1])])
+    scorer = Scorer.load(pack(model, name="m", out=tmp_path))
+    assert scorer.score(pa.table({"s": ["a", "b", "c", "d"]})).column(0).to_pylist() == [3, 1, 0, -2]
+
+
+def test_strings_that_are_read_by_more_than_encoders_need_their_categories_listed(tmp_path):
+    lower = helper.make_node("StringNormalizer", ["s"], ["t"], case_change_action="LOWER")
+    nodes = [
+        an_encoder(["a", "b"], "one"),
+        lower,
+        an_encoder(["a"], "two", "t"),
+        helper.make_node("Add", ["one", "two"], ["Y"]),
+    ]
+    model = a_graph(nodes, [value("s", STRING, [None])], [value("Y", FLOAT, [None])])
+    with pytest.raises(UnsupportedModel, match="'s' of the graph takes strings; list the categories"):
+        manifest_of(model, tmp_path)
+
+
+def test_where_the_empty_string_is_known_an_unknown_one_is_not_taken_for_it(tmp_path):
+    model = a_graph(
+        [an_encoder(["a", ""], "Y")], [value("s", STRING, [None, 1])], [value("Y", FLOAT, [None, 1])]
+    )
+    scorer = Scorer.load(pack(model, name="m", out=tmp_path))
+    scores = scorer.score(pa.table({"s": ["a", "", None, "z"]}), on_bad_row="null")
+    assert scores.column(0).to_pylist() == [1, 2, 2, None]
+
+
 def test_strings_of_unknown_categories_are_refused_with_the_way_out(tmp_path):
     node = helper.make_node("StringNormalizer", ["s"], ["t"])
     length = helper.make_node("Cast", ["t"], ["Y"], to=FLOAT)
@@ -188,6 +230,13 @@ def test_a_graph_cut_short_is_no_model(tmp_path):
         (tmp_path / "cut.onnx").write_bytes(source[: int(len(source) * share)])
         with pytest.raises(InvalidModel):
             pack(tmp_path / "cut.onnx", name="m", out=tmp_path)
+
+
+def test_an_output_of_other_rank_than_the_graph_says_is_scored_as_catboost_writes_it(tmp_path):
+    model = a_sum()
+    del model.graph.output[0].type.tensor_type.shape.dim[1]
+    path = pack(model, name="m", out=tmp_path)
+    assert scored(path, np.array([[1, 2, 3], [4, 5, 6]], np.float32)).tolist() == [[6], [15]]
 
 
 def test_scores_that_keep_their_bits_in_any_batch_are_noted(tmp_path):
