@@ -6,6 +6,7 @@ was wrong; 3 a stated SLO was missed; 4 the world is in another state (output ex
 """
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -21,7 +22,7 @@ from engine.cli.pack import pack
 from engine.cli.score import score
 from engine.cli.serve import serve
 from engine.cli.verify import verify
-from engine.errors import Conflict, InvalidInput, TandemError
+from engine.errors import Conflict, InvalidConfig, InvalidInput, TandemError
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "A model": (pack, inspect),
@@ -62,6 +63,7 @@ for panel, verbs in PANELS.items():
 def main() -> None:
     """Run the command line; a deliberate error or a failing file prints its sentence, a bug a traceback."""
     try:
+        _check_encoding(sys.argv[1:])
         app()
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,6 +75,15 @@ def main() -> None:
         sys.exit(5)
     finally:
         gc.freeze()  # else the interpreter searches a compiler's hundred thousand objects before it ends
+
+
+def _check_encoding(arguments: list[str]) -> None:
+    """Refuse what Arrow and JSON cannot hold, such as a path with a name in Latin-1."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InvalidConfig(f"expected arguments in UTF-8, got {os.fsencode(argument)!r}") from None
 
 
 def exit_code(error: TandemError) -> int:
