@@ -34,10 +34,13 @@ def load(
         typer.Option(min=1, help="Rows in each request.", show_default=str(DEFAULTS.rows_per_request)),
     ] = None,
     grpc_port: Annotated[
-        int | None, typer.Option(help="With --wire grpc: the engine's gRPC port; else the URL's plus one.")
+        int | None,
+        typer.Option(
+            help="With --wire grpc: the engine's gRPC port; else the config's, or the URL's plus one."
+        ),
     ] = None,
     deadline: Annotated[
-        str, typer.Option(help="How long each request waits at most; else the engine's SLO.")
+        str, typer.Option(help="How long each request waits at most, such as 50ms; else the engine's SLO.")
     ] = "",
     generator: Annotated[str, typer.Option(help="locust, or fast for high rates.")] = "locust",
     processes: Annotated[
