@@ -5,6 +5,7 @@ was wrong; 3 a stated SLO was missed; 4 the world is in another state (output ex
 5 the machine failed; 130 interrupted.
 """
 
+import errno
 import gc
 import os
 import sys
@@ -69,9 +70,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.EMFILE:
             raise
-        print(f"error: {error.strerror} - at {error.filename}", file=sys.stderr)
+        place = "ulimit -n" if error.filename is None else error.filename
+        print(f"error: {error.strerror} - at {place}", file=sys.stderr)
         sys.exit(5)
     finally:
         gc.freeze()  # else the interpreter searches a compiler's hundred thousand objects before it ends
