@@ -4,11 +4,14 @@
 tree stops at the wiring: functions receive the values they need, never a ``Config``.
 """
 
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+import yaml
 
 from engine.bundle import ModelName
 from engine.errors import InvalidConfig
@@ -155,19 +158,78 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_config(path: str | Path) -> Config:
     """Decode a YAML config file, empty for the defaults; raises ``InvalidConfig`` with the key's path."""
+    return read_yaml(path, Config, "a config file")
+
+
+def read_yaml(path: str | os.PathLike[str], kind: Any, what: str) -> Any:
+    """What a YAML file holds, as ``kind``; raises ``InvalidConfig`` with the place.
+
+    Args:
+        path: The file.
+        kind: What msgspec is to make of it.
+        what: What the file is, for people.
+    """
     try:
-        return msgspec.yaml.decode(Path(path).read_bytes(), type=Config | None) or Config()
+        with Path(path).open("rb") as file:
+            document = yaml.load(file, _OneOfEachKey)  # noqa: S506 (a SafeLoader)
+        return msgspec.convert({} if document is None else document, kind)
     except OSError as error:
-        raise InvalidConfig(f"expected a config file at {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise InvalidConfig(f"{path}: {in_words(error, Config)}") from error
+        raise InvalidConfig(f"expected {what} at {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InvalidConfig(f"{path}: {_yaml_in_words(error)}") from error
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"{path}: {in_words(error, kind)}") from error
 
 
-def in_words(error: msgspec.MsgspecError, kind: Any) -> str:
-    """The sentence of an error in decoding ``kind``; msgspec does not say which values a key may have."""
-    key = re.match(r"Invalid enum value .* - at `\$\.([\w.]+)`", str(error))
-    if key is None:
+class _OneOfEachKey(yaml.CSafeLoader):
+    """Refuses a key that comes twice in a mapping; PyYAML takes the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        places: dict[object, yaml.Mark] = {}
+        for key, _ in node.value:
+            first = places.setdefault(key.value if isinstance(key, yaml.ScalarNode) else key, key.start_mark)
+            if first is not key.start_mark:
+                raise yaml.MarkedYAMLError(
+                    f"key '{key.value}' of line {first.line + 1}", None, "comes once more", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_in_words(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return " ".join(str(error).split())
+    said = ", ".join(words for words in (error.context, error.problem) if words)
+    return f"{said} - at line {mark.line + 1}, column {mark.column + 1}"
+
+
+def in_words(error: msgspec.ValidationError, kind: Any) -> str:
+    """The sentence of an error in decoding ``kind``; msgspec does not say which keys or values there are."""
+    found = re.match(
+        r"(Invalid enum value|Object contains unknown field) .*?(?: - at `\$(.*)`)?$", str(error)
+    )
+    if found is None:
         return str(error)
-    for name in key[1].split("."):
-        kind = get_type_hints(kind)[name]
-    return f"{error}; expected one of {', '.join(get_args(kind))}"
+    place = _type_at(kind, found[2] or "")
+    fields = found[1].endswith("field")
+    known = [field.encode_name for field in msgspec.structs.fields(place)] if fields else get_args(place)
+    return f"{error}; expected one of {', '.join(known)}"
+
+
+def _type_at(kind: Any, path: str) -> Any:
+    """The type at a path such as ``.models[...].slo`` in values of another."""
+    for name in re.findall(r"\.(\w+)|\[", path):
+        kind = _what_may_be_left_out(kind)
+        kind = get_type_hints(kind)[name] if name else _held_by(kind)
+    return _what_may_be_left_out(kind)
+
+
+def _what_may_be_left_out(kind: Any) -> Any:
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    return next(part for part in get_args(kind) if part not in (NoneType, msgspec.UnsetType))
+
+
+def _held_by(kind: Any) -> Any:
+    """What a list, a tuple or a mapping holds."""
+    return [part for part in get_args(kind) if part is not ...][-1]

@@ -7,7 +7,7 @@ the thread. Prepare makes the numbers, a backend the margins, a link the scores.
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -102,9 +102,12 @@ class Scorer:
 
         Raises:
             InvalidBundle: It is not intact.
-            InvalidConfig: Bins are to be counted where none are made: only forests on the CPU make them.
+            InvalidConfig: No such device, or bins are to be counted where none are made: only forests on
+                the CPU make them.
             Failed: ``cuda`` was asked for where there is no GPU.
         """
+        if device not in get_args(Device):
+            raise InvalidConfig(f"expected one of the devices {', '.join(get_args(Device))}, got '{device}'")
         bundle = read_bundle(path)
         kind = bundle.manifest.kind
         backend = import_module(BACKENDS[kind])

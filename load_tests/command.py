@@ -13,8 +13,8 @@ from load_tests.results.result import Load, LoadResult
 from load_tests.shapes import Shape
 from load_tests.target import Target, parse_url
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
-_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)")
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def plan_load(place: str, wishes: Wishes) -> tuple[Load, str]:
         raise InvalidConfig("expected --generator locust for --wire grpc; the fast one speaks HTTP/1.1 only")
     model = wishes.model or target.only_model()
     read_sample(sample, target.features(model), max_rows=1)
-    grpc_port = wishes.grpc_port or target.port + 1
+    grpc_port = wishes.grpc_port or config.serve.grpc_port or target.port + 1
     if wishes.wire == "grpc":
         target.check_grpc(grpc_port)
     return Load(
@@ -77,10 +77,10 @@ def plan_load(place: str, wishes: Wishes) -> tuple[Load, str]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``10``, ``10s``, ``1.5m`` or ``2h``."""
+    """Seconds of ``10``, ``10s``, ``50ms``, ``1.5m`` or ``2h``."""
     match = _DURATION.fullmatch(text.strip())
     if match is None or not float(match[1]):
-        raise InvalidConfig(f"expected a duration such as 10s, 2m or 1h, got {text!r}")
+        raise InvalidConfig(f"expected a duration such as 10s, 50ms, 2m or 1h, got {text!r}")
     return float(match[1]) * _UNITS_S[match[2]]
 
 

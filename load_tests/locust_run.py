@@ -20,6 +20,8 @@ USERS = {
     "grpc": "Grpc",
 }
 """Wire format → class of users in the Locust file."""
+WEB_HOST = "127.0.0.1"
+"""Where Locust's own page listens, which else would be everywhere."""
 
 
 def run_locust(load: Load, sample: str, *, web_port: int | None = None) -> tuple[Recording, str | None]:
@@ -34,13 +36,17 @@ def run_locust(load: Load, sample: str, *, web_port: int | None = None) -> tuple
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "recording"
         command = [*_command(load, sample), "--recording", str(recording)]
-        command += ["--headless"] if web_port is None else ["--web-port", str(web_port), "--autostart"]
+        command += ["--headless"] if web_port is None else _web_page(web_port)
         finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=None)
         if not recording.exists() or not recording.stat().st_size:
             raise Failed(f"expected a result from Locust, got none; it left with code {finished.returncode}")
         if finished.returncode == 2:
             raise InvalidConfig("the load test could not start, for the reason above")
         return msgspec.msgpack.decode(recording.read_bytes(), type=tuple[Recording, str | None])
+
+
+def _web_page(port: int) -> list[str]:
+    return ["--web-host", WEB_HOST, "--web-port", str(port), "--autostart"]
 
 
 def _command(load: Load, sample: str) -> list[str]:

@@ -271,6 +271,8 @@ def record(
 
 
 def _reason(status: int, response: Any, exception: Exception) -> str:
+    if isinstance(exception, grpc.Call):
+        return f"{exception.code().name} {(exception.details() or '')[:120]}"
     if response is not None and status >= 400:
         return f"{status} {response.text[:120]}"
     return f"{type(exception).__name__}: {exception}"

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import InvalidConfig
+from engine.realtime.serving.listener import ensure_free
 from load_tests.capacity.finding import find_capacity
 from load_tests.capacity.search import Capacity
 from load_tests.command import check_answered
-from load_tests.locust_run import run_locust
+from load_tests.locust_run import WEB_HOST, run_locust
 from load_tests.results.comparison import compare_capacities, compare_loads
 from load_tests.results.printing import (
     describe,
@@ -50,6 +52,8 @@ def load_test(load: Load, sample: str, slo: str, outputs: Outputs) -> int:
 
 def search(load: Load, sample: str, slo: str, target_rate: float, outputs: Outputs) -> int:
     """Search for the capacity; the exit code is 3 where no rate keeps the SLO."""
+    if load.wire == "grpc":
+        raise InvalidConfig("expected a --wire over HTTP with --find-max, whose generator speaks no gRPC")
     promise = parse_promise(slo)
     earlier = read_json(outputs.baseline, Capacity) if outputs.baseline else None
     capacity = find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
@@ -63,7 +67,8 @@ def search(load: Load, sample: str, slo: str, target_rate: float, outputs: Outpu
 
 
 def open_web_page(load: Load, sample: str, port: int) -> None:
-    """Run Locust with its own web page until it is interrupted."""
+    """Run Locust with its own web page until it is interrupted; raises ``PortTaken``."""
+    ensure_free(WEB_HOST, port, "--web")
     run_locust(load, sample, web_port=port)
 
 

@@ -1,6 +1,7 @@
 """Processor and memory of the machine and the engine during a run, seen from a process of its own."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,7 +47,12 @@ def watching(host: str, port: int) -> Iterator[Watch]:
     done = spawn.Event()
     # The generator must not share its interpreter with anything that wakes up.
     process = spawn.Process(target=_watch, args=(port if host in LOOPBACK else 0, theirs, done), daemon=True)
-    process.start()
+    # Ctrl-C is for the one that waits for it: the watcher is told by ``done``.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     watch = Watch()
     try:
         yield watch

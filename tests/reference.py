@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -89,3 +90,8 @@ def bin_counts(edges: Sequence[float], values: Sequence[float], stride: int) -> 
         if place % stride == 0:
             counts[bin_of(edges, float(x))] += 1
     return counts
+
+
+def ulps(got: float, exact: Decimal) -> float:
+    """How far a float is from an exact value, in units in that value's last place."""
+    return float(abs(Decimal(got) - exact) / Decimal(math.ulp(float(exact))))

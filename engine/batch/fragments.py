@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from engine.batch.filesystem import open_filesystem
 from engine.batch.plan import InputFile
-from engine.errors import InvalidTable, NotFound, StorageFailed
+from engine.errors import InvalidConfig, InvalidTable, NotFound, StorageFailed
 
 SUFFIXES = (".parquet", ".parq", ".pq")
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -43,6 +43,7 @@ def list_files(locations: Sequence[str]) -> tuple[InputFile, ...]:
 
     Raises:
         NotFound: A location names no Parquet file.
+        InvalidConfig: A name is not in UTF-8, or a glob has brackets that mean nothing.
         StorageFailed: The file system refuses.
     """
     found: dict[str, InputFile] = {}
@@ -83,8 +84,15 @@ def _files_of(location: str) -> list[InputFile]:
     filesystem, path = open_filesystem(location)
     try:
         files = sorted(_matches(filesystem, path), key=lambda file: file.path)
+        is_there = files or filesystem.get_file_info(_root_of_glob(path)).type != fs.FileType.NotFound
+    except UnicodeError as error:
+        raise InvalidConfig(
+            f"expected names in UTF-8, which Arrow asks for - at {location!a}: {error}"
+        ) from error
     except (OSError, pa.ArrowException) as error:
         raise StorageFailed(f"cannot list {location}: {error}") from error
+    if not is_there:
+        raise NotFound(f"expected Parquet files, found nothing of that name - at {location}")
     if not files:
         raise NotFound(
             f"expected Parquet files ({', '.join(SUFFIXES)}), found none - at {location};"
@@ -131,11 +139,14 @@ def _root_of_glob(path: str) -> str:
 
 
 def _glob_pattern(path: str) -> re.Pattern[str]:
-    """``*`` and ``?`` stay within a name, ``**`` spans directories (also none)."""
+    """``*`` and ``?`` stay within a name, ``**`` spans directories (also none), ``[!a]`` is any but a."""
     text = ""
-    for token in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]*\])", path):
+    for token in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", path):
         if token.startswith("[") and token.endswith("]"):
-            text += token
+            text += token.replace("[!", "[^", 1).replace("\\", r"\\")
         else:
             text += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))
-    return re.compile(text)
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InvalidConfig(f"expected a glob, got {error.msg} - in {path}") from error

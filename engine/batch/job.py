@@ -51,6 +51,12 @@ class Result:
         """This job's record in the manifest."""
         return next(record for record in self.manifest.jobs if record.job == self.job)
 
+    @property
+    def summary(self) -> str:
+        """What became of the job, in a line for people."""
+        before = " by an earlier run; nothing was left to do" if self.attached else ""
+        return f"{self.record.rows_out:,} rows scored into {self.output}{before}"
+
 
 Show = Callable[[JobStore, Plan], AbstractContextManager[None]]
 

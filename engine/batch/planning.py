@@ -157,9 +157,13 @@ def _with_partitions(schema: pa.Schema, types: dict[str, PartitionType], file: I
 
 def _chosen(schema: pa.Schema, options: Options, file: InputFile) -> pa.Schema:
     fields = {field.name: field for field in plain(schema)}
-    for name in (*options.keep, *options.partition_by, *columns_of(options.where)):
+    named = columns_of(options.where)
+    for name in (*options.keep, *options.partition_by, *named):
         if name not in fields:
-            raise InvalidTable(f"expected a column '{name}', got {', '.join(fields)} - at {file.path}")
+            quotes = "; in a condition, texts are in quotes" if name in named else ""
+            raise InvalidTable(
+                f"expected a column '{name}', got {', '.join(fields)} - at {file.path}{quotes}"
+            )
     return pa.schema([fields[name] for name in dict.fromkeys((*options.keep, *options.partition_by))])
 
 

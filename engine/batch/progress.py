@@ -62,7 +62,7 @@ def shown(
 
 
 def line(done: int, total: int, *, since_start: int, elapsed_s: float) -> str:
-    """``2,000,000 of 10,000,000 rows (20 %), 1.9 M rows/s, 4 s left``.
+    """``2,000,000 of 10,000,000 rows (20 %), 1.90 M rows/s, 4 s left``.
 
     Args:
         done: Rows finished, by this driver or an earlier one.
@@ -75,7 +75,12 @@ def line(done: int, total: int, *, since_start: int, elapsed_s: float) -> str:
     if not since_start or elapsed_s <= 0:
         return text
     rate = since_start / elapsed_s
-    return f"{text}, {rate / 1e6:.2f} M rows/s, {(total - done) / rate:.0f} s left"
+    return f"{text}, {rate_in_words(rate)}, {(total - done) / rate:.0f} s left"
+
+
+def rate_in_words(rows_per_s: float) -> str:
+    """``1.90 M rows/s``, or ``4,200 rows/s`` where that many decimals would say little."""
+    return f"{rows_per_s / 1e6:.2f} M rows/s" if rows_per_s >= 1e5 else f"{rows_per_s:,.0f} rows/s"
 
 
 def _show_bar(store: JobStore, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:

@@ -65,8 +65,11 @@ def verify(output: str, *, n_rows: int, url: str = "", seed: int = 0) -> Verific
 
     Raises:
         NotFound: There is no output.
+        InvalidConfig: ``url`` is none.
         JobChanged: The bundle or the input is not what the manifest names.
     """
+    if url and not url.startswith(("http://", "https://")):
+        raise InvalidConfig(f"expected a URL such as http://127.0.0.1:8080, got '{url}'")
     manifest = open_output(output).manifest()
     if manifest is None:
         raise NotFound(f"expected a published output, found none - at {output}")

@@ -57,7 +57,8 @@ def _parsed(text: str) -> ast.Expression:
         return ast.parse(text or "True", mode="eval")
     except (SyntaxError, ValueError) as error:
         raise InvalidConfig(
-            f"expected a condition such as month >= 11 and carrier == \"UA\", got '{text}': {error}"
+            f"expected a condition such as month >= 11 and carrier == \"UA\", got '{text}':"
+            f" {getattr(error, 'msg', error)}"
         ) from error
 
 

@@ -5,7 +5,9 @@ was wrong; 3 a stated SLO was missed; 4 the world is in another state (output ex
 5 the machine failed; 130 interrupted.
 """
 
+import errno
 import gc
+import os
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -21,7 +23,7 @@ from engine.cli.pack import pack
 from engine.cli.score import score
 from engine.cli.serve import serve
 from engine.cli.verify import verify
-from engine.errors import Conflict, InvalidInput, TandemError
+from engine.errors import Conflict, InvalidConfig, InvalidInput, TandemError
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "A model": (pack, inspect),
@@ -62,17 +64,28 @@ for panel, verbs in PANELS.items():
 def main() -> None:
     """Run the command line; a deliberate error or a failing file prints its sentence, a bug a traceback."""
     try:
+        _check_encoding(sys.argv[1:])
         app()
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.EMFILE:
             raise
-        print(f"error: {error.strerror} - at {error.filename}", file=sys.stderr)
+        place = "ulimit -n" if error.filename is None else error.filename
+        print(f"error: {error.strerror} - at {place}", file=sys.stderr)
         sys.exit(5)
     finally:
         gc.freeze()  # else the interpreter searches a compiler's hundred thousand objects before it ends
+
+
+def _check_encoding(arguments: list[str]) -> None:
+    """Refuse what Arrow and JSON cannot hold, such as a path with a name in Latin-1."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InvalidConfig(f"expected arguments in UTF-8, got {os.fsencode(argument)!r}") from None
 
 
 def exit_code(error: TandemError) -> int:

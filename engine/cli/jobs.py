@@ -145,8 +145,10 @@ def _summary(job: "Job") -> str:
 def _line(status: "Status") -> str:
     if not status.rows_total:
         return _summary(status.job)  # not planned yet
+    from engine.batch.progress import rate_in_words
+
     share = f" ({100 * status.rows_done // status.rows_total} %)"
-    rate = f", {status.rows_per_s / 1e6:.2f} M rows/s" if status.rows_per_s else ""
+    rate = f", {rate_in_words(status.rows_per_s)}" if status.rows_per_s else ""
     left = f", {status.seconds_left:.0f} s left" if status.seconds_left else ""
     return f"{_summary(status.job)}; {status.rows_done:,} of {status.rows_total:,} rows{share}{rate}{left}"
 

@@ -25,7 +25,9 @@ def load(
     ] = "",
     rate: Annotated[
         float,
-        typer.Option(min=0, help="Open loop instead: Poisson arrivals a second.", show_default=False),
+        typer.Option(
+            min=0, max=1e6, help="Open loop instead: Poisson arrivals a second.", show_default=False
+        ),
     ] = 0.0,
     shape: Annotated[str, typer.Option(help="constant, steps, spike or diurnal.")] = "constant",
     wire: Annotated[str, typer.Option(help="rows, oip, binary, arrow or grpc.")] = "rows",
@@ -34,10 +36,15 @@ def load(
         typer.Option(min=1, help="Rows in each request.", show_default=str(DEFAULTS.rows_per_request)),
     ] = None,
     grpc_port: Annotated[
-        int | None, typer.Option(help="With --wire grpc: the engine's gRPC port; else the URL's plus one.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="With --wire grpc: the engine's gRPC port; else the config's, or the URL's plus one.",
+        ),
     ] = None,
     deadline: Annotated[
-        str, typer.Option(help="How long each request waits at most; else the engine's SLO.")
+        str, typer.Option(help="How long each request waits at most, such as 50ms; else the engine's SLO.")
     ] = "",
     generator: Annotated[str, typer.Option(help="locust, or fast for high rates.")] = "locust",
     processes: Annotated[
@@ -61,7 +68,8 @@ def load(
     csv: Annotated[Path | None, typer.Option(help="File to write the run to, second by second.")] = None,
     html: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
     web: Annotated[
-        int | None, typer.Option(help="Port for Locust's own web page, instead of all this.")
+        int | None,
+        typer.Option(min=1, max=65535, help="Port for Locust's own web page, instead of all this."),
     ] = None,
 ) -> None:
     """Send real rows to an engine and tell requests a second and p50, p95 and p99."""

@@ -1,5 +1,6 @@
 """``tandem score``: Parquet in, Parquet with scores out."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,8 +40,10 @@ def score(
         print(jobs.dry_run(bundle, input, output, settings=settings))
         return
     result = jobs.score_files(bundle, input, output, settings=settings, job=job, restart=restart, show=shown)
-    print(f"{result.record.rows_out:,} rows scored into {output}")
+    print(result.summary)
     if report and result.done:
         from engine.batch.report import write_report
 
         write_report(result, Path(report))
+    elif report:
+        print(f"no page is written to {report}: it tells of a run, and there was none", file=sys.stderr)

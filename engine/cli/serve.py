@@ -169,15 +169,10 @@ def _narration() -> Iterator[Callable[[str], None]]:
 
 
 def _example(config: "Config", url: str) -> str:
-    """A command to copy that scores one row of the first model: zeros and first categories."""
-    import json
-
+    """A command to copy that scores a row of the first model."""
     from engine.bundle import read_bundle
+    from engine.realtime.doors.examples import curl_command, rows_example
 
     name, model = next(iter(config.models.items()))
-    features = read_bundle(model.bundle).manifest.schema.features
-    row = {
-        feature.name: feature.categories[0] if feature.categories else "" if feature.buckets else 0
-        for feature in features
-    }
-    return f"curl -s {url}/v1/models/{name}/score -d '{json.dumps({'rows': [row]})}'"
+    schema = read_bundle(model.bundle).manifest.schema
+    return curl_command(f"{url}/v1/models/{name}/score", rows_example(schema))

@@ -1,1 +1,4 @@
-"""Feature pipelines folded into a forest when it is packed: no cost at run time, the same bits."""
+"""Feature pipelines folded into a model when it is packed.
+
+In a forest they become splits, which costs nothing and keeps the bits; in a linear model weights and tables.
+"""

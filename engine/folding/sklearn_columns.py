@@ -134,7 +134,7 @@ def _imputed(imputer: Any, inputs: Sequence[Column]) -> Columns:
         empty = value is None or value != value
         if empty and not imputer.keep_empty_features and imputer.strategy != "constant":
             continue
-        if imputer.missing_values is not np.nan:
+        if not _is_nan(imputer.missing_values):
             columns.append(_chained(column, None, "SimpleImputer(missing_values=…)"))
         elif isinstance(value, int | float | np.number):
             columns.append(_chained(column, [Step(impute=float(value))], "SimpleImputer"))
@@ -144,11 +144,16 @@ def _imputed(imputer: Any, inputs: Sequence[Column]) -> Columns:
     return columns + ([] if indicator is None else _indicated(indicator, inputs))
 
 
+def _is_nan(value: object) -> bool:
+    """By value: what was pickled and loaded again is another NaN than ``np.nan``."""
+    return isinstance(value, float) and value != value
+
+
 def _indicated(indicator: Any, inputs: Sequence[Column]) -> Columns:
-    return [
-        replace(inputs[index], steps=(), opaque="", n_bins=0 if inputs[index].encoded else 1)
-        for index in map(int, indicator.features_)
-    ]
+    columns = [inputs[index] for index in map(int, indicator.features_)]
+    if not _is_nan(indicator.missing_values):
+        return [_chained(column, None, "MissingIndicator(missing_values=…)") for column in columns]
+    return [replace(column, steps=(), opaque="", n_bins=0 if column.encoded else 1) for column in columns]
 
 
 def _binned(bins: Any, inputs: Sequence[Column]) -> Columns:

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from engine.after import labels_after
 from engine.bundle import After
+from engine.config import read_yaml
 from engine.errors import InvalidConfig, InvalidTable, UnsupportedModel
 from engine.folding.declared import Transform
 from engine.schema import Feature, FeatureType, Output
@@ -79,12 +80,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_options(path: str | os.PathLike[str]) -> Options:
     """Decode a features file; raises ``InvalidConfig`` with the key's path."""
-    try:
-        return msgspec.yaml.decode(Path(path).read_bytes(), type=Options)
-    except OSError as error:
-        raise InvalidConfig(f"expected a features file at {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise InvalidConfig(f"{path}: {error}") from error
+    return read_yaml(path, Options, "a features file")
 
 
 def read_sample(path: str | os.PathLike[str]) -> pa.Schema:

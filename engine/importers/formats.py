@@ -34,7 +34,9 @@ OBJECT_READERS: dict[str, ObjectReader] = {
     "onnx": onnx.import_object,
     "sklearn": sklearn.import_object,
 }
-PICKLE = "a Python pickle, which is never read; load it where it was made and call engine.packing.pack(model)"
+PICKLE = (
+    "a Python pickle, which is never read; load it where it was made and call engine.pack(model, name=, out=)"
+)
 DAMAGE = (
     ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
     ubjson.DecoderException,

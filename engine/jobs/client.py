@@ -62,6 +62,10 @@ class JobClient:
                 content: bytes = answer.read()
                 return content
         except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND and not path:
+                raise InvalidRequest(
+                    f"no jobs are taken at {self._url}; `tandem serve` prints the address (jobs.port)"
+                ) from error
             raise ERRORS.get(error.code, Failed)(_sentence(error)) from error
         except OSError as error:
             cause = getattr(error, "reason", error)  # urllib wraps what the socket said

@@ -32,7 +32,9 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute(TABLE)
         except (sqlite3.Error, OSError) as error:
-            raise StorageFailed(f"the list of jobs at {path} cannot be opened: {error}") from error
+            raise StorageFailed(
+                f"the list of jobs at {path} cannot be opened: {error}; jobs.directory says where it is"
+            ) from error
 
     def add(self, job: Job) -> Job:
         """Keep a new job; if there is one of its id already, return that one and change nothing."""

@@ -43,7 +43,7 @@ def _score(job: str, request: JobRequest) -> str:
         request.bundle, request.inputs, request.output,
         settings=request.settings, job=job, restart=request.restart, show=shown,
     )  # fmt: skip
-    return f"{result.record.rows_out:,} rows scored into {request.output}"
+    return result.summary
 
 
 def _end_with(parent: int) -> None:

@@ -77,12 +77,13 @@ def measured_cost(n_features: int, n_outputs: int, dtype: DTypeLike, out_dtype: 
 
     def cost_s(kernel: Kernel, n_rows: int) -> float:
         out = np.empty((n_rows, n_outputs), out_dtype)
-        return min(_seconds(kernel, [column[:n_rows] for column in columns], out) for _ in range(REPEATS))
+        return min(call_s(kernel, [column[:n_rows] for column in columns], out) for _ in range(REPEATS))
 
     return cost_s
 
 
-def _seconds(kernel: Kernel, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> float:
+def call_s(kernel: Kernel, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> float:
+    """Seconds that one call of a kernel takes."""
     started_s = time.perf_counter()
     kernel.score_columns(columns, out)
     return time.perf_counter() - started_s

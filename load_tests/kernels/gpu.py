@@ -6,10 +6,8 @@ as a caller has it: columns in, margins out. The CPU kernel runs on one core.
 
 import argparse
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from engine.bundle import read_bundle
 from kernels.forests.binning import Unsuited
 from kernels.forests.choice import ForestKernel, choose
 from kernels.forests.forest import Forest
+from kernels.gpu.crossover import call_s
 from kernels.gpu.device import gpu_is_available
 from load_tests.kernels import models
 
@@ -77,7 +76,7 @@ def measured(forest: Forest, rows: NDArray[np.float32], sizes: Sequence[int]) ->
             if out.tobytes() != expected:
                 raise DifferentBits(f"{kernel.name} differs from {kernels[0].name} at {n_rows:,} rows")
         for kernel in kernels * ROUNDS:
-            seconds = _seconds(kernel, columns, out)
+            seconds = call_s(kernel, columns, out)
             times[kernel.name][n_rows] = min(seconds, times[kernel.name].get(n_rows, np.inf))
     return times
 
@@ -118,12 +117,6 @@ def _twins(forest: Forest) -> list[ForestKernel]:
         return [GpuIntervalMasks(forest, np.float32), GpuTraversal(forest)]
     except Unsuited:
         return [GpuTraversal(forest)]
-
-
-def _seconds(kernel: ForestKernel, columns: Sequence[NDArray[np.float32]], out: NDArray[Any]) -> float:
-    started_s = time.perf_counter()
-    kernel.score_columns(columns, out)
-    return time.perf_counter() - started_s
 
 
 def _options() -> argparse.Namespace:

@@ -15,10 +15,10 @@ STATUSES = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.UNAVAILABLE: 0,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
-"""What HTTP would have said; anything else is 500."""
+"""What HTTP would have said, 0 where no answer came; anything else is 500."""
 
 
 def infer_request(model: str, table: pa.Table) -> bytes:

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 import yaml
 
-from engine.config import Config, Model, read_config
+from engine.config import Config, Model, read_config, read_yaml
 from engine.errors import InvalidConfig
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "example.yaml"
@@ -46,14 +46,25 @@ def test_every_key_of_a_config_file_is_explained(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("serve: {prot: 1}", r"Object contains unknown field `prot` - at `\$.serve`"),
+        ("serve: {prot: 1}", r"unknown field `prot` - at `\$.serve`; expected one of host, port, grpc_port,"),
+        ("model: {}", r"unknown field `model`; expected one of models, serve, batch, jobs, load$"),
+        (
+            "models: {a: {bundle: b, slo: {p99: 1}}}",
+            r"`p99` - at `\$.models\[...\].slo`; expected one of p99_ms$",
+        ),
         ("serve: {port: http}", r"Expected `int`, got `str` - at `\$.serve.port`"),
         ("serve: {port: 70000}", r"Expected `int` <= 65535 - at `\$.serve.port`"),
         ("batch: {runner: spark}", r"'spark' - at `\$.batch.runner`; expected one of auto, local, ray"),
         ("batch: {device: gpu}", r"'gpu' - at `\$.batch.device`; expected one of cpu, auto, cuda"),
         ("serve: {device: gpu}", r"Invalid enum value 'gpu' - at `\$.serve.device`"),
         ("models: {'../up': {bundle: x}}", r"Expected `str` matching regex"),
-        ("serve: [", r"while parsing"),
+        ("serve: [", r"config.yaml: while parsing a flow node, .* - at line 2, column 1$"),
+        (
+            "serve:\n  port: 1\n  host: h\n  port: 2",
+            r"key 'port' of line 2, comes once more - at line 4, column 3$",
+        ),
+        ("models: {a: {bundle: b}, a: {bundle: c}}", r"key 'a' of line 1, comes once more"),
+        ("\x00", r"config.yaml: unacceptable character"),
     ],
 )
 def test_a_wrong_config_is_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:
@@ -61,6 +72,11 @@ def test_a_wrong_config_is_refused_with_the_place(tmp_path: Path, text: str, mes
     path.write_text(text)
     with pytest.raises(InvalidConfig, match=message):
         read_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLE.parent.glob("*.yaml")), ids=lambda path: path.name)
+def test_no_key_of_an_example_comes_twice(path: Path) -> None:
+    assert read_yaml(path, dict, "a config file")
 
 
 def test_a_config_of_comments_alone_has_the_defaults(tmp_path: Path) -> None:

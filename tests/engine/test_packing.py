@@ -108,7 +108,12 @@ def test_the_features_file_names_the_output(model_file, tmp_path):
     [
         ("features: {gates: {type: int8}}", r"'gates'.*does not have.*'gate'"),
         ("features: {gate: {type: int7}}", r"\$\.features\[\.\.\.\]\.type"),
-        ("features: {gate: {kind: int8}}", "unknown field `kind`"),
+        ("features: {gate: {kind: int8}}", r"unknown field `kind` .*; expected one of rename, type, "),
+        (
+            "transforms: {t: {from: gate, steps: [{log: true}]}}",
+            r"`log` - at .*steps\[0\]`; expected one of impute, ",
+        ),
+        ("features: {gate: {type: int8}, gate: {type: int16}}", "key 'gate' of line 1, comes once more"),
         ("features: {gate: {type: category}}", "'gate'.*categories.*go together"),
         ("features: {carrier: {type: int8}}", "'carrier'.*categories.*go together"),
         ("features: {carrier: {categories: [UA, AA]}}", "'carrier' brings its own 2 categories"),

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from engine.bundle import read_bundle
 from engine.demo.flights import CATEGORIES, FEATURES, LABEL
-from engine.errors import BadRow, InvalidBundle, InvalidTable
+from engine.errors import BadRow, InvalidBundle, InvalidConfig, InvalidTable
 from engine.packing import pack
 from engine.scorer import BACKENDS, Scorer
 
@@ -232,3 +232,8 @@ def test_a_forest_is_scored_without_onnx_runtime_or_ray() -> None:
 def test_every_kind_of_bundle_has_a_backend() -> None:
     kinds = read_bundle.__globals__["Manifest"].__annotations__["kind"].__args__
     assert set(BACKENDS) == set(kinds)
+
+
+def test_a_device_that_there_is_not_is_refused_by_name() -> None:
+    with pytest.raises(InvalidConfig, match="expected one of the devices cpu, auto, cuda, got 'gpu'"):
+        Scorer.load("anywhere", device="gpu")

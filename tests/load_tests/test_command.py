@@ -22,8 +22,10 @@ def test_the_only_model_is_found_and_defaults_come_from_the_config(serving: Any,
 def test_a_config_file_names_engine_and_sample(serving: Any, sample: Path, tmp_path: Path) -> None:
     server = serving(answer_at_once)
     config = tmp_path / "engine.yaml"
-    config.write_text(f"serve: {{port: {server.server_port}}}\nload: {{users: 3, sample: {sample}}}\n")
+    serve = f"{{port: {server.server_port}, grpc_port: 9001}}"
+    config.write_text(f"serve: {serve}\nload: {{users: 3, sample: {sample}}}\n")
     load, drawn_from = plan_load(str(config), Wishes(duration="2s"))
+    assert load.grpc_port == 9001
     assert (load.url, load.users, load.duration_s, drawn_from) == (server.url, 3, 2.0, str(sample))
 
 
@@ -103,7 +105,7 @@ def test_in_locust_s_open_loop_requests_are_due_within_the_run_and_how_late_they
     assert result.delay.p50_s is not None
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("10", 10.0), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0)])
+@pytest.mark.parametrize(("text", "seconds"), [("10", 10.0), ("50ms", 0.05), ("2m", 120.0), ("1h", 3600.0)])
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 

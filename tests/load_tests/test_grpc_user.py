@@ -15,7 +15,7 @@ from load_tests.results.recording import Recording
 
 
 class Answering(grpc.GenericRpcHandler):
-    """Answers every other request, and refuses the rest."""
+    """Answers one request, refuses the next, and goes away in the middle of a third."""
 
     def __init__(self) -> None:
         self.carriers: list[bytes] = []
@@ -27,8 +27,10 @@ class Answering(grpc.GenericRpcHandler):
     def infer(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         request = service_pb2.ModelInferRequest.FromString(body)
         self.carriers.append(request.raw_input_contents[0])
-        if len(self.carriers) % 2:
+        if len(self.carriers) % 3 == 1:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+        if len(self.carriers) % 3 == 2:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         return b""
 
 
@@ -43,7 +45,7 @@ def answering() -> Iterator[tuple[Answering, int]]:
 
 
 @pytest.mark.slow
-def test_rows_go_out_as_infer_calls_and_refusals_count_as_shed(
+def test_rows_go_out_as_infer_calls_refusals_count_as_shed_and_answers_that_did_not_come_as_failed(
     serving: Any, sample: Path, answering: tuple[Answering, int]
 ) -> None:
     handler, port = answering
@@ -51,7 +53,9 @@ def test_rows_go_out_as_infer_calls_and_refusals_count_as_shed(
     wishes = Wishes(sample=str(sample), wire="grpc", users=2, duration="2s", grpc_port=port)
     recording: Recording = run_locust(*plan_load(server.url, wishes))[0]
     outcomes = [
-        sum(getattr(second, name) for second in recording.seconds.values()) for name in ("ok", "shed")
+        sum(getattr(second, name) for second in recording.seconds.values())
+        for name in ("ok", "shed", "failed")
     ]
     assert min(outcomes) > 10
+    assert recording.errors == {"UNAVAILABLE gone": outcomes[2]}
     assert set(handler.carriers) == {b"\x02\0\0\0UA", b"\0\0\0\0", b"\x02\0\0\0B6"}

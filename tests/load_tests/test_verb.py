@@ -1,17 +1,18 @@
 """What a run leaves behind, and the exit codes a build can gate on."""
 
 import csv
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.errors import Failed, InvalidConfig, NotFound
+from engine.errors import Failed, InvalidConfig, NotFound, PortTaken
 from load_tests.capacity import finding
 from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
-from load_tests.results.result import LoadResult, read_json, read_result
-from load_tests.verb import Outputs, load_test, search
+from load_tests.results.result import Load, LoadResult, read_json, read_result
+from load_tests.verb import Outputs, load_test, open_web_page, search
 
 
 def answer_at_once(path: str, body: bytes) -> tuple[int, bytes]:
@@ -45,6 +46,22 @@ def test_a_kept_promise_exits_with_nothing_and_a_missed_one_with_three(serving: 
 def test_an_slo_that_is_none_is_refused_before_any_load(serving: Any, sample: Path) -> None:
     with pytest.raises(InvalidConfig, match="expected an SLO such as"):
         load_test(*planned(serving(answer_at_once), sample), "fast", Outputs())
+
+
+UNSENT = Load("http://127.0.0.1:9", "late", "grpc", "locust", 1.0, 1, 1)
+
+
+def test_a_capacity_over_grpc_is_refused_before_any_load() -> None:
+    with pytest.raises(InvalidConfig, match="expected a --wire over HTTP with --find-max"):
+        search(UNSENT, "rows.parquet", "p99=20ms", 0.0, Outputs())
+
+
+def test_a_taken_port_for_the_page_of_locust_is_said() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(PortTaken, match="choose another --web"),
+    ):
+        open_web_page(UNSENT, "rows.parquet", other.getsockname()[1])
 
 
 def test_a_baseline_is_compared(

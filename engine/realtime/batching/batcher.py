@@ -53,13 +53,13 @@ class Waiter(Protocol):
     """Who waits for a result: a future, or something lighter. Called on the event loop."""
 
     def done(self) -> bool:
-        """Whether it waits no more."""
+        """Whether it has a result, or gave up waiting."""
 
     def set_result(self, result: Result, /) -> None:
-        """Here it is."""
+        """Hand over the scores."""
 
     def set_exception(self, error: Exception, /) -> None:
-        """It will not come."""
+        """Say why there are none."""
 
 
 class Waiting(Ticket, eq=False, kw_only=True):

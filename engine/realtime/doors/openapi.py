@@ -83,7 +83,10 @@ def _model_paths(revisions: Sequence[Revision]) -> Object:
     infer = _operation("Scores of tensors.", _json("InferResponse") | {OCTETS: _BINARY})
     infer |= {"requestBody": _body({JSON: _with_examples("InferRequest", tensors_example, revisions)})}
     score = _operation("Scores of rows.", _json("Scores") | {ARROW: _BINARY})
-    rows = {JSON: _with_examples("Rows", rows_example, revisions), ARROW: _BINARY}
+    rows = {
+        JSON: _with_examples("Rows", lambda revision: rows_example(revision.schema), revisions),
+        ARROW: _BINARY,
+    }
     score |= {"requestBody": _body(rows)}
     paths: Object = {}
     for place, parameters in (("", [model]), ("/versions/{version}", [model, _VERSION])):

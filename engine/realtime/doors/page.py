@@ -1,10 +1,8 @@
 """The page that people read: what is served here, and commands that can be pasted."""
 
-import json
-import shlex
 from collections.abc import Sequence
 
-from engine.realtime.doors.examples import rows_example, tensors_example
+from engine.realtime.doors.examples import curl_command, rows_example, tensors_example
 from engine.realtime.serving.served import Revision
 from engine.schema import Feature
 
@@ -39,13 +37,9 @@ def _shown(revision: Revision) -> dict[str, object]:
         "output": revision.output.name,
         "output_type": revision.output_datatype,
         "labels": revision.output.labels,
-        "score": _command(f"$URL/v1/models/{revision.name}/score", rows_example(revision)),
-        "infer": _command(f"$URL/v2/models/{revision.name}/infer", tensors_example(revision)),
+        "score": curl_command(f"$URL/v1/models/{revision.name}/score", rows_example(revision.schema)),
+        "infer": curl_command(f"$URL/v2/models/{revision.name}/infer", tensors_example(revision)),
     }
-
-
-def _command(url: str, body: object) -> str:
-    return f'curl -s "{url}" -d {shlex.quote(json.dumps(body, ensure_ascii=False))}'
 
 
 def _values(feature: Feature) -> str:

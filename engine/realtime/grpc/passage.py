@@ -17,7 +17,7 @@ _REFUSED_STATUS = 429
 
 
 class GrpcPassage(Passage):
-    """That of a message over gRPC.
+    """The passage of a message over gRPC.
 
     Its answer has a serialised ``ModelInferResponse`` or an error's sentence for its body, HTTP's status, and
     what is sent behind it for headers.

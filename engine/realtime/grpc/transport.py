@@ -86,15 +86,15 @@ class Call:
         self._trailing = metadata
 
     def end(self, message: bytes | None = None) -> None:
-        """End it well, with the only message, or without one where they were written before."""
+        """End the call well, with its only message, or without one where they were written before."""
         self._end(_OK, b"", [] if message is None else [cygrpc.SendMessageOperation(message, 0)])
 
     def fail(self, code: grpc.StatusCode, details: str) -> None:
-        """End it with another status than OK."""
+        """End the call with another status than OK."""
         self._end(code.value[0], details.encode(), [])
 
     async def abort(self, code: grpc.StatusCode, details: str = "") -> None:
-        """End it with another status than OK, and the handler with it."""
+        """End the call with another status than OK, and the handler with it."""
         self.fail(code, details)
         raise Aborted
 
@@ -111,7 +111,7 @@ class Call:
         await self._done(*self._greeting(), send)
 
     def begin(self, begin: Begin, message: bytes | None) -> None:
-        """Its first message is here, or there is none."""
+        """Take the call's first message, or learn that there is none."""
         if self._ended:
             return
         try:
@@ -121,7 +121,7 @@ class Call:
             self.fail(grpc.StatusCode.INTERNAL, BUG)
 
     def left(self) -> None:
-        """The client is gone."""
+        """Learn that the client is gone."""
         if not self._ended:
             self._ended = True
             self.on_leave()

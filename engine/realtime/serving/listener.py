@@ -1,5 +1,6 @@
 """Sockets to listen on: one process alone, or the replicas of a node on one port (SO_REUSEPORT)."""
 
+import errno
 import socket
 
 from engine.errors import PortTaken
@@ -54,6 +55,9 @@ def _listen(sock: socket.socket, host: str, port: int, option: str) -> None:
         sock.bind((host, port))
         sock.listen(BACKLOG)
     except OSError as error:
+        wrong = (
+            "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else option
+        )
         raise PortTaken(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another {option}"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another {wrong}"
         ) from error

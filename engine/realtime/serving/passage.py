@@ -79,7 +79,7 @@ class Passage(ABC):
         return self._ended
 
     def set_result(self, result: Result) -> None:
-        """The batcher has scored."""
+        """Deliver the scores."""
         scored_s = time.perf_counter()
         self._ticket = None
         try:
@@ -92,7 +92,7 @@ class Passage(ABC):
             self.set_exception(error)
 
     def set_exception(self, error: Exception) -> None:
-        """It cannot be answered but with an error."""
+        """Deliver an error in place of scores."""
         self._ticket = None
         if not isinstance(error, TandemError):
             log.error("a request to model '%s' failed", self._model.name, exc_info=error)
@@ -161,7 +161,7 @@ class Passage(ABC):
 
 
 class HttpPassage(Passage):
-    """That of a request over HTTP; see ``Passage``.
+    """The passage of a request over HTTP; see ``Passage``.
 
     Args:
         model: Scores.

@@ -173,7 +173,7 @@ def server_timing(queue_s: float, score_s: float, total_s: float) -> tuple[bytes
 
 
 def explain(bad: dict[int, str]) -> str:
-    """Bad rows in a sentence."""
+    """What is wrong with bad rows, in a sentence."""
     rows = sorted(bad)
     text = "; ".join(f"row {row}: {bad[row]}" for row in rows[:MAX_REASONS])
     return text if len(rows) <= MAX_REASONS else f"{text}; and {len(rows) - MAX_REASONS} rows more"

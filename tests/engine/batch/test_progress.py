@@ -17,6 +17,7 @@ SETTINGS = Batch(keep=("id",), unit_rows=100)
         (0, 0, "0 of 4,000,000 rows (0 %)"),
         (2_000_000, 2_000_000, "2,000,000 of 4,000,000 rows (50 %), 1.00 M rows/s, 2 s left"),
         (3_000_000, 1_000_000, "3,000,000 of 4,000,000 rows (75 %), 0.50 M rows/s, 2 s left"),
+        (4_000_000, 3_000, "4,000,000 of 4,000,000 rows (100 %), 1,500 rows/s, 0 s left"),
     ],
 )
 def test_a_line_counts_all_rows_and_the_rate_of_this_driver(done: int, since_start: int, text: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.batch.job import score_files
 from engine.batch.verification import Verification, differing_rows, verify
 from engine.config import Batch
-from engine.errors import JobChanged, NotFound
+from engine.errors import InvalidConfig, JobChanged, NotFound
 from tests.engine.batch.conftest import rows, write
 from tests.engine.batch.test_bad_rows import spoilt
 
@@ -56,6 +56,13 @@ def test_changed_input_cannot_be_compared(bundle: str, data: Path, tmp_path: Pat
 def test_no_output_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         verify(str(tmp_path / "out"), n_rows=10)
+
+
+def test_what_is_no_url_is_said_before_anything_is_scored(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidConfig, match=r"expected a URL such as http://127.0.0.1:8080, got 'localhost:8080'"
+    ):
+        verify(str(tmp_path / "out"), n_rows=10, url="localhost:8080")
 
 
 def test_bits_are_compared_not_values() -> None:

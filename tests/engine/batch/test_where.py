@@ -64,6 +64,11 @@ def test_anything_else_is_refused(text: str) -> None:
         condition_of(text)
 
 
+def test_what_cannot_be_read_is_said_without_python_s_own_places() -> None:
+    with pytest.raises(InvalidConfig, match=r"got 'month = 3': invalid syntax$"):
+        condition_of("month = 3")
+
+
 def test_the_columns_of_a_condition_are_known() -> None:
     text = 'month > 3 and col("my column") < 1 or day < date("2013-01-01")'
     assert set(columns_of(text)) == {"month", "day", "my column"}

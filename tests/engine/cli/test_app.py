@@ -6,6 +6,8 @@ from importlib import metadata
 
 import pytest
 
+import engine
+
 
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -15,3 +17,14 @@ def test_without_a_verb_it_tells_its_version_or_how_to_call_it(words, said):
     done = subprocess.run([sys.executable, "-m", "engine.cli.app", *words], capture_output=True, text=True)
     assert said in done.stdout
     assert done.stderr == ""
+
+
+def test_an_argument_that_is_no_utf_8_is_refused_in_a_sentence():
+    command = [sys.executable, "-m", "engine.cli.app", "inspect", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: expected arguments in UTF-8, got b'caf\\xe9'\n"
+
+
+def test_the_python_interface_is_found_by_completion():
+    assert {"pack", "Scorer"} <= set(dir(engine))

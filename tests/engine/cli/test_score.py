@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.app import app
-from engine.errors import InvalidConfig
+from engine.errors import InvalidConfig, InvalidTable
 from kernels.gpu.device import gpu_is_available
 from tests.engine.batch.conftest import make_bundle, rows, write
 
@@ -35,6 +35,27 @@ def test_the_command_scores_a_directory_and_says_so(fares: str, tmp_path: Path) 
     assert done.stdout == f"250 rows scored into {tmp_path / 'out'}\n"
     assert "250 of 250 rows (100 %)" in done.stderr
     assert pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names == ["id", "carrier", "score"]
+
+
+def test_a_second_call_says_that_nothing_was_left_to_do(fares: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 250))
+    arguments = ["score", fares, "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(app, [*arguments, "--report", str(page)], catch_exceptions=False)
+    where = f"{tmp_path / 'out'} by an earlier run"
+    assert (done.exit_code, done.stdout) == (0, f"250 rows scored into {where}; nothing was left to do\n")
+    assert f"no page is written to {page}" in done.stderr
+    assert not page.exists()
+
+
+def test_texts_of_a_condition_without_quotes_are_explained(fares: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 250))
+    arguments = ["score", fares, "-i", str(tmp_path / "in"), "-o", str(tmp_path), "--where", "carrier == UA"]
+    with pytest.raises(
+        InvalidTable, match=r"expected a column 'UA', got .*; in a condition, texts are in quotes"
+    ):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_a_dry_run_prints_an_estimate(fares: str, tmp_path: Path) -> None:

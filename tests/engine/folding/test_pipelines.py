@@ -1,5 +1,6 @@
 """Folded pipelines give the bits of the pipelines, on rows beside every split."""
 
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
 from sklearn.feature_extraction import FeatureHasher
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -266,8 +267,10 @@ def test_one_raw_column_may_not_be_a_number_and_a_category(tmp_path: Path) -> No
         ),
         (make_pipeline(KBinsDiscretizer(4, encode="ordinal"), StandardScaler()), "StandardScaler after bins"),
         (make_pipeline(PowerTransformer(), MinMaxScaler(clip=True)), "clips after a power transform"),
+        (MissingIndicator(missing_values=0.0, features="all"), r"MissingIndicator\(missing_values=…\)"),
+        (SimpleImputer(missing_values=0.0), r"SimpleImputer\(missing_values=…\)"),
     ],
-    ids=["a curve", "two logarithms", "scaled bins", "a clipped power"],
+    ids=["a curve", "two logarithms", "scaled bins", "a clipped power", "zeros told", "zeros imputed"],
 )
 def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
     transformer: Any, sentence: str, tmp_path: Path
@@ -308,3 +311,11 @@ def test_a_clip_where_log1p_of_a_scaled_number_may_be_missing_is_refused(tmp_pat
     pipeline = fitted(LinearRegression(), chain, frame()[["amount"]])
     with pytest.raises(UnsupportedModel, match="clips after log1p, which makes numbers below -1 missing"):
         engine.pack(pipeline, name="no", out=tmp_path)
+
+
+@pytest.mark.parametrize("model", [LinearRegression, MODELS["lightgbm"]], ids=["linear", "forest"])
+def test_a_pipeline_that_was_pickled_has_the_same_bundle(model: Any, tmp_path: Path) -> None:
+    chain = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+    pipeline = fitted(model(), chain, frame()[["age"]])
+    again = pickle.loads(pickle.dumps(pipeline))  # its NaN is another object than np.nan
+    assert engine.pack(again, name="a", out=tmp_path) == engine.pack(pipeline, name="a", out=tmp_path)

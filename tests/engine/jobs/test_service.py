@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.config import Batch
-from engine.errors import Conflict, Failed, NotFound, Overloaded
+from engine.errors import Conflict, Failed, InvalidRequest, NotFound, Overloaded
 from engine.jobs.client import JobClient
 from engine.jobs.job import JobRequest, Status
 from tests.waiting import wait_until
@@ -130,6 +130,11 @@ def test_what_makes_no_sense_is_refused_by_name(service: Service) -> None:
             client.cancel("nobody")
     with pytest.raises(Failed, match=r"no engine takes jobs at http://127\.0\.0\.1:9: Connection refused;"):
         JobClient("http://127.0.0.1:9").jobs()
+
+
+def test_another_port_of_the_engine_is_told_from_the_one_for_jobs(service: Service) -> None:
+    with service() as client, pytest.raises(InvalidRequest, match=r"no jobs are taken at .*elsewhere; "):
+        JobClient(f"{client._url}/elsewhere").jobs()
 
 
 def test_a_finished_job_can_be_neither_cancelled_nor_resumed(

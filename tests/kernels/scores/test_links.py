@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernels.scores.links import apply_link
+from tests.reference import ulps
 
 ULP = 0.8
 """The error that sigmoid, softmax and exp stay below, in units in the last place."""
@@ -26,10 +27,6 @@ def score(name: str, values: NDArray[Any], scale: float = 1.0) -> NDArray[Any]:
 
 def column(*values: float) -> NDArray[np.float64]:
     return np.array(values, np.float64).reshape(-1, 1)
-
-
-def ulps(got: float, exact: Decimal) -> float:
-    return float(abs(Decimal(got) - exact) / Decimal(math.ulp(float(exact))))
 
 
 def ulps_apart(left: NDArray[np.generic], right: NDArray[np.generic]) -> int:

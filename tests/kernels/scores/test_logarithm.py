@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kernels.scores.exponential import exp
 from kernels.scores.logarithm import log, log1p
+from tests.reference import ulps
 
 ULP = 0.9
 PRECISE = Context(prec=60, Emin=-9999, Emax=9999)
@@ -37,10 +38,6 @@ def each(function: object, *values: float) -> list[float]:
     out = np.empty(len(values))
     function(np.array(values), out)
     return out.tolist()
-
-
-def ulps(got: float, exact: Decimal) -> float:
-    return float(abs(Decimal(got) - exact) / Decimal(math.ulp(float(exact))))
 
 
 @settings(deadline=None)  # the first call compiles

@@ -61,6 +61,19 @@ def test_binary_tensors_follow_their_head_in_order() -> None:
     assert struct.unpack("<3b", blobs[sum(sizes[:2]) : sum(sizes[:3])]) == (1, 2, 3)
 
 
+def test_booleans_travel_as_bool_and_as_floats_where_one_is_missing() -> None:
+    table = pa.table({"carrier": ["UA", "AA"], "wet": [True, False], "late": [True, None]})
+    (json,) = encode("oip", "late", table, 2)
+    _, wet, late = msgspec.json.decode(json.body)["inputs"]
+    assert (wet["datatype"], wet["data"]) == ("BOOL", [True, False])
+    assert (late["datatype"], late["data"]) == ("FP32", [1, None])
+    (binary,) = encode("binary", "late", table, 2)
+    length = int(binary.headers["Inference-Header-Content-Length"])
+    _, wet, late = msgspec.json.decode(binary.body[:length])["inputs"]
+    assert (wet["datatype"], late["datatype"]) == ("BOOL", "FP32")
+    assert binary.body[-10:] == b"\x01\x00" + struct.pack("<2f", 1.0, float("nan"))
+
+
 def test_numbers_alone_travel_as_one_matrix() -> None:
     (request,) = encode("binary", "late", NUMBERS, 3)
     length = int(request.headers["Inference-Header-Content-Length"])

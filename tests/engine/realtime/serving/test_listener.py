@@ -17,6 +17,12 @@ def test_a_taken_port_is_said_in_one_sentence() -> None:
                 call()
 
 
+@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.1"])
+def test_an_address_of_another_machine_is_no_matter_of_the_port(host: str) -> None:
+    with pytest.raises(PortTaken, match="choose another --host"):
+        open_listener(host, 0, shared=False)
+
+
 def test_a_port_that_another_engine_shares_is_not_free() -> None:
     with open_listener("127.0.0.1", 0, shared=True) as other, pytest.raises(PortTaken):
         ensure_free("127.0.0.1", other.getsockname()[1])
