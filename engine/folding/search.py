@@ -17,9 +17,6 @@ REACHES = (1.0, 0.5, 0.25, 0.1)
 
 ROWS = 4000
 """How many numbers of a feature are tried at once: to call transformers costs as much as these do."""
-LEAST_TRIED = 9
-"""How many numbers are tried for a split at once even where that makes more rows."""
-
 LeftAt = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """Whether the numbers at some places [n, splits] go left."""
 
@@ -96,12 +93,12 @@ class Search:
         Where ``good`` is ``bad``, both stay what they are.
         """
         while (apart := np.abs(bad - good) > 1).any():
-            n_tried = max(LEAST_TRIED, ROWS // int(np.bincount(self._sources[apart]).max()))
-            tried = good + ((bad - good) * np.linspace(0.0, 1.0, n_tried)[:, None]).astype(np.int64)
-            first_right = left_at(tried).argmin(axis=0)
-            good, bad = (
-                np.take_along_axis(tried, place[None], axis=0)[0] for place in (first_right - 1, first_right)
-            )
+            n_tried = max(1, ROWS // int(np.bincount(self._sources[apart]).max()))
+            shares = np.linspace(0.0, 1.0, n_tried + 2)[:, None]
+            places = good + ((bad - good) * shares).astype(np.int64)
+            left = np.vstack([left_at(places[1:-1]), np.zeros(len(good), np.bool_)])
+            last = left.argmin(axis=0)[None]
+            good, bad = (np.take_along_axis(places, place, axis=0)[0] for place in (last, last + 1))
         return good, bad
 
     def _left_on_grid(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ column is made of, by which steps, and which categories there are.
 """
 
 import copy
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -79,6 +80,36 @@ def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: f
             " refuses them before Tandem"
         ) from error
     return pipeline
+
+
+def without_dropped(transformer: Any, features: Features, pipeline: Pipeline) -> tuple[Features, Pipeline]:
+    """The features and the pipeline without the named columns that a ``ColumnTransformer`` drops at once.
+
+    Where columns have no names, all are asked for, as they come in one array.
+    """
+    dropped = _dropped(transformer) if hasattr(transformer, "feature_names_in_") else set()
+    taken = [index for index in range(len(features)) if index not in dropped]
+    places = {index: place for place, index in enumerate(taken)}
+
+    def evaluate(columns: Sequence[NDArray[Any]]) -> NDArray[np.floating]:
+        given, unused = dict(zip(taken, columns, strict=True)), np.zeros(len(columns[0]))
+        return pipeline.evaluate([given.get(index, unused) for index in range(len(features))])
+
+    columns = [dataclasses.replace(column, source=places[column.source]) for column in pipeline.columns]
+    return tuple(features[index] for index in taken), Pipeline(evaluate, columns)
+
+
+def _dropped(transformer: Any) -> set[int]:
+    """The columns that a transformer, or its first step, hands to no part of it."""
+    match type(transformer).__name__:
+        case "Pipeline":
+            return _dropped(transformer.steps[0][1])
+        case "ColumnTransformer":
+            parts = [columns for _, part, columns in transformer.transformers_ if part != "drop"]
+            taken = {index for columns in parts for index in indices_of(transformer, columns)}
+            return set(range(transformer.n_features_in_)) - taken
+        case _:
+            return set()
 
 
 def _check_uses(columns: Sequence[Column], features: Features) -> None:
