@@ -90,13 +90,14 @@ class Search:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The last place, from ``good`` to ``bad``, that goes left, and the one after it, per split.
 
-        Where ``good`` is ``bad``, both stay what they are.
+        Where ``good`` is ``bad``, both stay what they are. They are less than 2**53 places apart, as keys of
+        neighbours on a grid are, so that shares of the way are exact enough to get ahead.
         """
         while (apart := np.abs(bad - good) > 1).any():
             n_tried = max(1, ROWS // int(np.bincount(self._sources[apart]).max()))
             shares = np.linspace(0.0, 1.0, n_tried + 2)[:, None]
             places = good + ((bad - good) * shares).astype(np.int64)
-            left = np.vstack([left_at(places[1:-1]), np.zeros(len(good), np.bool_)])
+            left = np.vstack([left_at(places[1:-1]), np.zeros(len(good), np.bool_)])  # ``bad`` does not
             last = left.argmin(axis=0)[None]
             good, bad = (np.take_along_axis(places, place, axis=0)[0] for place in (last, last + 1))
         return good, bad
