@@ -1,19 +1,24 @@
-"""Where the splits on transformed numbers lie among the raw numbers: bisection, all splits at once."""
+"""Where the splits on transformed numbers lie among the raw numbers: all splits are searched for at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UnsupportedModel
-from engine.folding.ordered_floats import grid, of_keys, span
+from engine.folding.ordered_floats import grid, keys_of, of_keys, span
 from engine.folding.splits import Pipeline, Split, evaluated, evaluated_or_missing, goes_left, raw_type
 from engine.schema import Feature
 from kernels.forests.forest import Forest
 
 REACHES = (1.0, 0.5, 0.25, 0.1)
 """How far from 0 numbers are tried, as a share of the exponent range: less where a transform overflows."""
+
+ROWS = 4000
+"""How many numbers of a feature are tried at once: to call transformers costs as much as these do."""
+LeftAt = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+"""Whether the numbers at some places [n, splits] go left."""
 
 
 class Search:
@@ -36,24 +41,22 @@ class Search:
         self._forest, self._features, self._pipeline, self._splits = forest, features, pipeline, splits
         self._columns = np.array([split.column for split in splits])
         self._sources = np.array([pipeline.sources[column] for column in self._columns])
-        self._rows = _places(self._sources)
         self._used = [int(source) for source in np.unique(self._sources)]
         self._reach = self._find_reach()
+        self._grids = {source: grid(raw_type(features[source]), self._reach) for source in self._used}
+        self._made = self._evaluate(self._grids)
 
     def low_left(self) -> NDArray[np.bool_]:
         """Whether the lowest numbers go left, per split.
 
         Raises ``UnsupportedModel`` unless all numbers that go left lie at one end.
         """
-        points = {source: grid(raw_type(self._features[source]), self._reach) for source in self._used}
-        values = self._evaluate(points)
         ends = np.empty((4, len(self._splits)))  # lowest, first and last with a value, highest
-        for source in self._used:
+        for source, points in self._grids.items():
             for column in np.unique(self._columns[self._sources == source]):
-                ends[:, self._columns == column] = self._ends(values[: len(points[source]), column], source)[
-                    :, None
-                ]
-        left = np.stack([goes_left(self._forest, self._splits, end) for end in ends])
+                made = self._ends(self._made[: len(points), column], source)
+                ends[:, self._columns == column] = made[:, None]
+        left = goes_left(self._forest, self._splits, ends)
         turns = (left[1:] != left[:-1]).sum(axis=0)
         if (turns > 1).any():
             self._refuse(int(self._sources[np.argmax(turns)]))
@@ -62,16 +65,12 @@ class Search:
 
     def edges(self, low_left: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Per split the last raw number, seen from the end that goes left, that does; NaN if none does."""
-        spans = np.array([span(raw_type(self._features[source]), self._reach) for source in self._sources])
-        good = np.where(low_left, spans[:, 0], spans[:, 1])
-        bad = np.where(low_left, spans[:, 1], spans[:, 0])
-        none, whole = ~self._left(good), self._left(bad)
-        while True:
-            middle = _between(good, bad)
-            if ((middle == good) | (middle == bad)).all():
-                break
-            left = self._left(middle)
-            good, bad = np.where(left, middle, good), np.where(left, bad, middle)
+        last = np.array([len(self._grids[source]) - 1 for source in self._sources])
+        good, bad = np.where(low_left, 0, last), np.where(low_left, last, 0)
+        none, whole = ~self._left_on_grid(good), self._left_on_grid(bad)
+        bad = np.where(none | whole, good, bad)
+        good, bad = self._narrowed(good, bad, self._left_on_grid)
+        good, bad = self._narrowed(self._keys(good), self._keys(bad), self._left)
         edges = self._numbers(good)
         edges[whole] = np.where(low_left[whole], np.inf, -np.inf)
         edges[none] = np.nan
@@ -86,13 +85,45 @@ class Search:
         left = goes_left(self._forest, self._splits, self._evaluate(missing)[0, self._columns])
         return left & np.isin(self._sources, allowed)
 
+    def _narrowed(
+        self, good: NDArray[np.int64], bad: NDArray[np.int64], left_at: LeftAt
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The last place, from ``good`` to ``bad``, that goes left, and the one after it, per split.
+
+        Where ``good`` is ``bad``, both stay what they are. They are less than 2**53 places apart, as keys of
+        neighbours on a grid are, so that shares of the way are exact enough to get ahead.
+        """
+        while (apart := np.abs(bad - good) > 1).any():
+            n_tried = max(1, ROWS // int(np.bincount(self._sources[apart]).max()))
+            shares = np.linspace(0.0, 1.0, n_tried + 2)[:, None]
+            places = good + ((bad - good) * shares).astype(np.int64)
+            left = np.vstack([left_at(places[1:-1]), np.zeros(len(good), np.bool_)])  # ``bad`` does not
+            last = left.argmin(axis=0)[None]
+            good, bad = (np.take_along_axis(places, place, axis=0)[0] for place in (last, last + 1))
+        return good, bad
+
+    def _left_on_grid(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return goes_left(self._forest, self._splits, self._made[places, self._columns])
+
     def _left(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-        points = {
-            source: of_keys(keys[self._sources == source], raw_type(self._features[source]))
-            for source in self._used
-        }
-        values = self._evaluate(points)[self._rows, self._columns]
+        points, places = {}, {}
+        for source in self._used:
+            tried, places[source] = np.unique(keys[:, self._sources == source], return_inverse=True)
+            points[source] = of_keys(tried, raw_type(self._features[source]))
+        made = self._evaluate(points)
+        values = np.empty(keys.shape)
+        for source in self._used:
+            mine = self._sources == source
+            values[:, mine] = made[places[source], self._columns[mine]]
         return goes_left(self._forest, self._splits, values)
+
+    def _keys(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The keys of numbers on the grids."""
+        keys = np.empty_like(places)
+        for source, points in self._grids.items():
+            mine = self._sources == source
+            keys[mine] = keys_of(points[places[mine]])
+        return keys
 
     def _numbers(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
         numbers = np.empty(len(keys))
@@ -137,19 +168,3 @@ class Search:
             "the transforms refuse even numbers of moderate size; clip the feature first, or apply them"
             " before Tandem"
         )
-
-
-def _between(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A key between two, 0 where they lie on both its sides (their distance could overflow)."""
-    apart = ((low < 0) & (high > 0)) | ((low > 0) & (high < 0))
-    half = np.where(apart, 0, high - np.where(apart, 0, low)) // 2
-    return np.where(apart, 0, low + half)
-
-
-def _places(sources: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many equal values stand before each one."""
-    places = np.zeros(len(sources), np.int64)
-    for source in np.unique(sources):
-        mine = sources == source
-        places[mine] = np.arange(mine.sum())
-    return places

@@ -5,11 +5,13 @@ column is made of, by which steps, and which categories there are.
 """
 
 import copy
+import dataclasses
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from engine.errors import UnsupportedModel
@@ -40,7 +42,13 @@ def raw_features(transformer: Any, *, finite: bool = False) -> Features:
         for index, name in enumerate(names)
     )
     probe = _Probe(transformer, features, finite)
-    return tuple(probe.with_rules(index) for index in range(len(features)))
+    missing = probe.refused(dict.fromkeys(range(len(features)), np.nan))
+    coded = [index for index, feature in enumerate(features) if feature.type == "category"]
+    unseen = probe.refused({index: unseen_value(features[index]) for index in coded})
+    return tuple(
+        replace(feature, required=index in missing, unseen="bad" if index in unseen else feature.unseen)
+        for index, feature in enumerate(features)
+    )
 
 
 def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: float = 0.0) -> Pipeline:
@@ -72,6 +80,36 @@ def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: f
             " refuses them before Tandem"
         ) from error
     return pipeline
+
+
+def without_dropped(transformer: Any, features: Features, pipeline: Pipeline) -> tuple[Features, Pipeline]:
+    """The features and the pipeline without the named columns that a ``ColumnTransformer`` drops at once.
+
+    Where columns have no names, all are asked for, as they come in one array.
+    """
+    dropped = _dropped(transformer) if hasattr(transformer, "feature_names_in_") else set()
+    taken = [index for index in range(len(features)) if index not in dropped]
+    places = {index: place for place, index in enumerate(taken)}
+
+    def evaluate(columns: Sequence[NDArray[Any]]) -> NDArray[np.floating]:
+        given, unused = dict(zip(taken, columns, strict=True)), np.zeros(len(columns[0]))
+        return pipeline.evaluate([given.get(index, unused) for index in range(len(features))])
+
+    columns = [dataclasses.replace(column, source=places[column.source]) for column in pipeline.columns]
+    return tuple(features[index] for index in taken), Pipeline(evaluate, columns)
+
+
+def _dropped(transformer: Any) -> set[int]:
+    """The columns that a transformer, or its first step, hands to no part of it."""
+    match type(transformer).__name__:
+        case "Pipeline":
+            return _dropped(transformer.steps[0][1])
+        case "ColumnTransformer":
+            parts = [columns for _, part, columns in transformer.transformers_ if part != "drop"]
+            taken = {index for columns in parts for index in indices_of(transformer, columns)}
+            return set(range(transformer.n_features_in_)) - taken
+        case _:
+            return set()
 
 
 def _check_uses(columns: Sequence[Column], features: Features) -> None:
@@ -239,20 +277,19 @@ class _Probe:
         self._evaluate = _evaluate(transformer, FLOAT64, 0.0)
         self._features, self._finite = features, finite
 
-    def with_rules(self, index: int) -> Feature:
-        """A feature that says what becomes of a missing value and of an unseen category."""
-        feature = self._features[index]
-        required = not self._accepts(index, np.nan)
-        if feature.type != "category":
-            return Feature(feature.name, required=required)
-        unseen: Literal["other", "bad"] = "other" if self._accepts(index, unseen_value(feature)) else "bad"
-        return Feature(feature.name, "category", feature.categories, required, unseen)
-
-    def _accepts(self, index: int, value: object) -> bool:
-        columns = _usual(self._features)
-        columns[index][0] = value
+    def refused(self, odd: Mapping[int, object]) -> set[int]:
+        """The features whose odd value is not taken: all are asked for in one table, by halves if need be."""
+        if not odd:
+            return set()
+        columns = _usual(self._features, len(odd))
+        for row, (index, value) in enumerate(odd.items()):
+            columns[index][row] = value
         try:
             made = self._evaluate(columns)
         except ValueError:
-            return False
-        return not self._finite or bool(np.isfinite(made).all())
+            if len(odd) == 1:
+                return set(odd)
+            values, half = list(odd.items()), len(odd) // 2
+            return self.refused(dict(values[:half])) | self.refused(dict(values[half:]))
+        unfit = ~np.isfinite(made).all(axis=1) if self._finite else np.zeros(len(odd), np.bool_)
+        return set(np.array(list(odd))[unfit].tolist())

@@ -82,7 +82,7 @@ def goes_left(
     left = np.where(rule & LESS, flushed < threshold, flushed <= threshold)
     if forest is not None:
         for index in np.flatnonzero(rule & CATEGORICAL):
-            place: Any = index if len(splits) > 1 else slice(None)
+            place: Any = (..., index) if len(splits) > 1 else slice(None)
             left[place] = _in_set(forest, splits[int(index)], values[place])
     return np.where(np.isnan(values), (rule & DEFAULT_LEFT) > 0, left)
 

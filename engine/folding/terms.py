@@ -7,7 +7,7 @@ transform, imputed, clipped, scaled, bent and scaled; whether it does the same a
 checked on a grid of numbers before it is believed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec import UNSET
@@ -49,16 +49,13 @@ def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipel
     terms = [index for index in numeric if not columns[index].n_bins]
     transforms = [transform_of(features[columns[index].source], columns[index]) for index in terms]
     _check(features, pipeline, terms, transforms)
-    binned = sorted({places[index] for index in numeric if columns[index].n_bins})
+    n_bins = {places[index]: columns[index].n_bins for index in numeric if columns[index].n_bins}
     return Terms(
         np.ascontiguousarray(coef[:, terms]),
         np.ascontiguousarray(intercept),
         [columns[index].source for index in terms],
         transforms,
-        [
-            *_category_tables(coef, features, pipeline),
-            *(_bin_table(coef, features, pipeline, place) for place in binned),
-        ],
+        [*_category_tables(coef, features, pipeline), *_bin_tables(coef, features, pipeline, n_bins)],
     )
 
 
@@ -248,14 +245,31 @@ def _category_tables(coef: Floats, features: Sequence[Feature], pipeline: Pipeli
     return tables
 
 
-def _bin_table(coef: Floats, features: Sequence[Feature], pipeline: Pipeline, place: int) -> Table:
-    mine = [index for index, where in enumerate(pipeline.places) if where == place]
-    column = pipeline.columns[mine[0]]
-    feature = features[column.source]
-    edges, points = bin_edges(features, pipeline, place, column.n_bins)
-    missing = points[:1] if feature.required else np.array([np.nan], points.dtype)
-    values = evaluated(features, pipeline, {column.source: np.concatenate([points, missing])})
-    return Table(column.source, edges, _weights(coef, pipeline, mine, values.astype(np.float64)))
+def _bin_tables(
+    coef: Floats, features: Sequence[Feature], pipeline: Pipeline, n_bins: Mapping[int, int]
+) -> list[Table]:
+    edges = bin_edges(features, pipeline, dict(sorted(n_bins.items())))
+    sources = {place: pipeline.sources[place] for place in edges}
+    inside = {place: _inside(edges[place], features[sources[place]]) for place in edges}
+    points = {
+        source: np.unique(np.concatenate([inside[place] for place in edges if sources[place] == source]))
+        for source in sources.values()
+    }
+    made = evaluated(features, pipeline, points).astype(np.float64) if points else np.zeros((0, 0))
+    tables = []
+    for place, source in sources.items():
+        values = made[np.searchsorted(points[source], inside[place])]
+        mine = [index for index, where in enumerate(pipeline.places) if where == place]
+        tables.append(Table(source, edges[place], _weights(coef, pipeline, mine, values)))
+    return tables
+
+
+def _inside(edges: Floats, feature: Feature) -> NDArray[np.floating]:
+    """A raw number within each interval between edges [n], and a missing one if there may be: [n + 2]."""
+    ends = edges.astype(raw_type(feature))
+    last = np.nextafter(ends[-1:], np.array(np.inf, ends.dtype)) if len(ends) else np.zeros(1, ends.dtype)
+    numbers = np.append(ends, last)
+    return np.append(numbers, numbers[:1] if feature.required else np.array([np.nan], ends.dtype))
 
 
 def _weights(coef: Floats, pipeline: Pipeline, mine: Sequence[int], values: Floats) -> Floats:

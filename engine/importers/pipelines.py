@@ -11,7 +11,7 @@ from engine.errors import InvalidModel, UnsupportedModel
 from engine.folding import declared
 from engine.folding.forest import fold
 from engine.folding.sklearn_columns import not_of_one_feature
-from engine.folding.sklearn_pipeline import pipeline_of, raw_features
+from engine.folding.sklearn_pipeline import pipeline_of, raw_features, without_dropped
 from engine.folding.splits import Pipeline
 from engine.folding.terms import terms_of
 from engine.importers.imported import DENSE, FOREST, LINEAR, Imported
@@ -56,6 +56,7 @@ def import_pipeline(model: Any, import_model: Import) -> tuple[bytes, Imported]:
     absent = np.nan if imported.library == "xgboost" else 0.0
     features = raw_features(transformer, finite=any(feature.required for feature in imported.features))
     pipeline = pipeline_of(transformer, features, np.dtype(imported.block), absent)
+    features, pipeline = without_dropped(transformer, features, pipeline)
     steps = " → ".join(type(step).__name__ for _, step in model.steps[:-1])
     folded, _ = FOLDED[imported.kind]
     return source, replace(

@@ -179,6 +179,21 @@ def test_a_slice_of_columns_by_name_has_its_last_one(chosen: slice, tmp_path: Pa
     assert (scores(scorer, asked) == expected(pipeline, asked)).all()
 
 
+@pytest.mark.parametrize(
+    ("remainder", "names"), [("drop", ["amount", "age"]), ("passthrough", ["amount", "age", "zone"])]
+)
+def test_columns_that_a_column_transformer_drops_are_not_asked_for(
+    remainder: str, names: list[str], tmp_path: Path
+) -> None:
+    parts = [("scaled", StandardScaler(), ["amount", "age"]), ("unused", "drop", ["carrier", "origin"])]
+    rows = frame()[["carrier", "amount", "origin", "age", "zone"]]
+    pipeline = fitted(MODELS["lightgbm"](), ColumnTransformer(parts, remainder=remainder), rows)
+    scorer, forest = packed(pipeline, tmp_path)
+    assert list(scorer.schema.names) == names
+    asked = beside_every_split(forest, names, frame(seed=2)[list(rows)])
+    assert (scores(scorer, asked) == expected(pipeline, asked)).all()
+
+
 def test_float32_columns_are_transformed_in_float32_as_the_pipeline_does(tmp_path: Path) -> None:
     rows = frame()[["amount", "balance"]].astype(np.float32)
     pipeline = fitted(MODELS["lightgbm"](), StandardScaler(), rows)
@@ -190,6 +205,15 @@ def test_float32_columns_are_transformed_in_float32_as_the_pipeline_does(tmp_pat
     assert (edges == edges.astype(np.float32)).all()
     asked = frame(seed=2)[["amount", "balance"]].astype(np.float32)
     assert (scores(scorer, asked) == expected(pipeline, asked)).all()
+
+
+def test_bins_of_large_float32_columns_have_their_weights_before_a_linear_model(tmp_path: Path) -> None:
+    rows, asked = ((frame(seed=seed)[["balance"]] * 1000).astype(np.float32) for seed in (0, 2))
+    pipeline = fitted(LinearRegression(), KBinsDiscretizer(8, encode="onehot-dense"), rows)
+    sample = tmp_path / "sample.parquet"
+    rows.to_parquet(sample)
+    scorer = Scorer.load(engine.pack(pipeline, name="binned", out=tmp_path, sample=sample))
+    np.testing.assert_allclose(scores(scorer, asked), expected(pipeline, asked), rtol=1e-6)
 
 
 def test_missing_values_and_unseen_categories_follow_the_transformers_own_rules(tmp_path: Path) -> None:
