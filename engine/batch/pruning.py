@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from operator import and_
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import fs
 
 from engine.batch.fragments import FOOTER_THREADS, Footer
@@ -18,6 +18,9 @@ from engine.batch.plan import InputFile, PartitionType, RowGroup
 from engine.batch.reading import partition_values
 from engine.batch.where import columns_of, condition_of, may_choose_nan
 from engine.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 
 def row_groups_of(
@@ -55,9 +58,10 @@ def _chosen(
     file: InputFile,
     schema: pa.Schema,
     partition: Mapping[str, pa.Scalar],
-    condition: pc.Expression,
+    condition: "pc.Expression",
 ) -> frozenset[int]:
-    from pyarrow import dataset  # here, since few jobs have a condition
+    from pyarrow import compute as pc  # here, since few jobs have a condition
+    from pyarrow import dataset
 
     known = [
         pc.field(name) == value if value.is_valid else pc.field(name).is_null()

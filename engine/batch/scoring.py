@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.batch.isolation import rows_between
@@ -24,6 +23,8 @@ from engine.config import Device
 from engine.errors import InvalidTable, JobChanged, ScoringFailed
 
 if TYPE_CHECKING:
+    import pyarrow.compute as pc
+
     from engine.prepare.preparer import Columns
     from engine.scorer import Scorer
 
@@ -46,7 +47,7 @@ class TableScorer:
     bundle: str
     revision: str
     device: Device
-    condition: pc.Expression | None
+    condition: "pc.Expression | None"
     on_bad_row: Literal["fail", "null", "quarantine"]
     keep: tuple[str, ...]
 

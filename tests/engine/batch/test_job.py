@@ -273,6 +273,20 @@ def test_a_job_is_planned_and_read_without_the_compiler_that_takes_long_to_impor
     assert done.stdout == "False\n"
 
 
+def test_a_job_without_a_condition_does_without_the_functions_of_arrow_that_take_long_to_import(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    code = (
+        "import sys; from engine.batch.job import score_files; from engine.config import Batch\n"
+        "score_files(sys.argv[1], [sys.argv[2]], sys.argv[3], settings=Batch(runner='local', keep=('id',)))\n"
+        "print('pyarrow.compute' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, bundle, str(data), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_resumed_job_reads_no_finished_row_group_again(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 250))
     write(data / "b.parquet", rows(250, 150))
