@@ -35,16 +35,22 @@ def row_groups_of(
     Raises ``InvalidConfig`` where it compares a column with a value of another kind.
     """
     condition = condition_of(where)
+    if condition is None:
+        return list(map(_all_of, footers))
 
     def of_file(file: InputFile, footer: Footer) -> list[RowGroup]:
-        groups = list(map(RowGroup, footer.rows, footer.n_bytes))
-        if condition is None or _nan_matters(footer.schema, where):
+        groups = _all_of(footer)
+        if _nan_matters(footer.schema, where):
             return groups
         chosen = _chosen(filesystem, file, footer.schema, partition_values(file, types), condition)
         return [group._replace(chosen=index in chosen) for index, group in enumerate(groups)]
 
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         return list(pool.map(of_file, files, footers))
+
+
+def _all_of(footer: Footer) -> list[RowGroup]:
+    return list(map(RowGroup, footer.rows, footer.n_bytes))
 
 
 def _nan_matters(schema: pa.Schema, where: str) -> bool:
