@@ -345,8 +345,8 @@ def test_a_late_worker_does_not_bring_its_job_back(bundle: str, data: Path, tmp_
     store = open_output(str(tmp_path / "out")).store(plan.job)
     work = make_work(plan, store, read_bundle(bundle).manifest.schema)
     late = work.writer(plan.units[0], "late")
-    for piece, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-        late.write(table, piece.rows)
+    for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
+        late.write(table, n_rows)
     score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
     with pytest.raises(JobChanged, match="finished or given up"):
         late.commit()
@@ -361,7 +361,7 @@ def test_of_two_attempts_at_a_unit_the_first_record_counts(bundle: str, data: Pa
     work = make_work(plan, store, read_bundle(bundle).manifest.schema)
     writers = [work.writer(plan.units[0], name) for name in ("first", "second")]
     for writer in writers:
-        for piece, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-            writer.write(table, piece.rows)
+        for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
+            writer.write(table, n_rows)
     assert [writer.commit() for writer in writers] == [True, False]
     assert len(list(hidden(tmp_path / "out").rglob("*.parquet"))) == 1
