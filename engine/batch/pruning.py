@@ -32,17 +32,26 @@ def row_groups_of(
 ) -> list[list[RowGroup]]:
     """The row groups of all files, those marked that a condition (empty for none) passes over.
 
-    Raises ``InvalidConfig`` where it compares a column with a value of another kind.
+    Raises ``InvalidConfig`` where it compares a column with a value of another kind, or is not a truth value.
     """
     condition = condition_of(where)
     if condition is None:
         return list(map(_all_of, footers))
 
     def of_file(file: InputFile, footer: Footer) -> list[RowGroup]:
-        groups = _all_of(footer)
-        if _nan_matters(footer.schema, where):
-            return groups
-        chosen = _chosen(filesystem, file, footer.schema, partition_values(file, types), condition)
+        groups, partition = _all_of(footer), partition_values(file, types)
+        schema = footer.schema
+        for name, value in partition.items():
+            schema = schema.append(pa.field(name, value.type))
+        try:
+            schema.empty_table().filter(condition)  # refused now, not at the first row
+            if _nan_matters(footer.schema, where):
+                return groups
+            chosen = _chosen(filesystem, file, schema, partition, condition)
+        except pa.ArrowException as error:
+            raise InvalidConfig(
+                f"the condition does not suit the columns: {error} - at {file.path}"
+            ) from error
         return [group._replace(chosen=index in chosen) for index, group in enumerate(groups)]
 
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
@@ -73,12 +82,7 @@ def _chosen(
         pc.field(name) == value if value.is_valid else pc.field(name).is_null()
         for name, value in partition.items()
     ]
-    for name, value in partition.items():
-        schema = schema.append(pa.field(name, value.type))
     fragment = dataset.ParquetFileFormat().make_fragment(
         file.path, filesystem, reduce(and_, known) if known else None
     )
-    try:
-        return frozenset(group.id for group in fragment.subset(condition, schema=schema).row_groups)
-    except pa.ArrowException as error:
-        raise InvalidConfig(f"the condition does not suit the columns: {error} - at {file.path}") from error
+    return frozenset(group.id for group in fragment.subset(condition, schema=schema).row_groups)
