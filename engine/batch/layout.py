@@ -40,7 +40,9 @@ class Layout:
     def output(self, table: pa.Table) -> pa.Table:
         """The columns of a scored table that are written, under their names."""
         columns = [*self.kept, *(score_name(output) for output in range(self.n_scores))]
-        return table.select(columns).rename_columns(self.schema.names).cast(self.schema)
+        chosen = table.select(columns).rename_columns(self.schema.names)
+        # Arrow's functions, a cast among them, take long to import.
+        return chosen if chosen.schema.equals(self.schema) else chosen.cast(self.schema)
 
     def nothing(self) -> pa.Table:
         """A scored table without rows."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 from engine.batch.plan import Unit
 from engine.batch.reading import Piece
 from engine.batch.scoring import scorer_of
-from engine.batch.work import Work, run_unit
+from engine.batch.work import Work, grouped, rows_of, run_unit
 from engine.errors import TandemError
 
 MORE_READERS = 1
@@ -69,19 +69,20 @@ def preload(work: Work) -> None:
 
 def _score_ahead(
     scoring: Executor, most_bytes: int, work: Work, unit: Unit, tables: Iterable[tuple[Piece, pa.Table]]
-) -> Iterator[tuple[Piece, pa.Table]]:
-    """The scored tables of a unit in their order, while at most so many bytes of later ones are read."""
-    waiting: deque[tuple[Piece, int, Future[pa.Table]]] = deque()
+) -> Iterator[tuple[int, pa.Table]]:
+    """What ``Work.score_all`` gives, while at most so many bytes of later tables are read."""
+    waiting: deque[tuple[int, int, Future[pa.Table]]] = deque()
     held_bytes = 0
-    for piece, table, kills in work.parts(unit, tables):
-        waiting.append((piece, table.nbytes, scoring.submit(work.score, piece, table, kills)))
-        held_bytes += table.nbytes
+    for group in grouped(work.parts(unit, tables)):
+        n_bytes = sum(table.nbytes for _, table, _ in group)
+        waiting.append((rows_of(group), n_bytes, scoring.submit(work.score_group, group)))
+        held_bytes += n_bytes
         while waiting and (held_bytes > most_bytes or waiting[0][2].done()):
-            done, n_bytes, scored = waiting.popleft()
-            yield done, scored.result()
+            n_rows, n_bytes, scored = waiting.popleft()
+            yield n_rows, scored.result()
             held_bytes -= n_bytes
-    for done, _, scored in waiting:
-        yield done, scored.result()
+    for n_rows, _, scored in waiting:
+        yield n_rows, scored.result()
 
 
 def _raise_first(futures: Sequence[Future[bool]]) -> None:

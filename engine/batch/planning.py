@@ -109,11 +109,11 @@ def _checked(
     """The schema of the kept columns, once every file has been found to fit."""
     _check_names(bundle, options)
     kept: pa.Schema | None = None
-    seen: set[pa.Schema] = set()
+    before: pa.Schema | None = None
     for file, footer in zip(files, footers, strict=True):
-        if footer.schema in seen:
+        if before is not None and footer.schema.equals(before):
             continue
-        seen.add(footer.schema)
+        before = footer.schema
         whole = _with_partitions(footer.schema, types, file)
         _check_features(bundle.manifest.schema, whole, file)
         found = _chosen(whole, options, file)

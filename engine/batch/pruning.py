@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from operator import and_
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import fs
 
 from engine.batch.fragments import FOOTER_THREADS, Footer
@@ -18,6 +18,9 @@ from engine.batch.plan import InputFile, PartitionType, RowGroup
 from engine.batch.reading import partition_values
 from engine.batch.where import columns_of, condition_of, may_choose_nan
 from engine.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 
 def row_groups_of(
@@ -29,19 +32,34 @@ def row_groups_of(
 ) -> list[list[RowGroup]]:
     """The row groups of all files, those marked that a condition (empty for none) passes over.
 
-    Raises ``InvalidConfig`` where it compares a column with a value of another kind.
+    Raises ``InvalidConfig`` where it compares a column with a value of another kind, or is not a truth value.
     """
     condition = condition_of(where)
+    if condition is None:
+        return list(map(_all_of, footers))
 
     def of_file(file: InputFile, footer: Footer) -> list[RowGroup]:
-        groups = list(map(RowGroup, footer.rows, footer.n_bytes))
-        if condition is None or _nan_matters(footer.schema, where):
-            return groups
-        chosen = _chosen(filesystem, file, footer.schema, partition_values(file, types), condition)
+        groups, partition = _all_of(footer), partition_values(file, types)
+        schema = footer.schema
+        for name, value in partition.items():
+            schema = schema.append(pa.field(name, value.type))
+        try:
+            schema.empty_table().filter(condition)  # refused now, not at the first row
+            if _nan_matters(footer.schema, where):
+                return groups
+            chosen = _chosen(filesystem, file, schema, partition, condition)
+        except pa.ArrowException as error:
+            raise InvalidConfig(
+                f"the condition does not suit the columns: {error} - at {file.path}"
+            ) from error
         return [group._replace(chosen=index in chosen) for index, group in enumerate(groups)]
 
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
         return list(pool.map(of_file, files, footers))
+
+
+def _all_of(footer: Footer) -> list[RowGroup]:
+    return list(map(RowGroup, footer.rows, footer.n_bytes))
 
 
 def _nan_matters(schema: pa.Schema, where: str) -> bool:
@@ -55,20 +73,16 @@ def _chosen(
     file: InputFile,
     schema: pa.Schema,
     partition: Mapping[str, pa.Scalar],
-    condition: pc.Expression,
+    condition: "pc.Expression",
 ) -> frozenset[int]:
-    from pyarrow import dataset  # here, since few jobs have a condition
+    from pyarrow import compute as pc  # here, since few jobs have a condition
+    from pyarrow import dataset
 
     known = [
         pc.field(name) == value if value.is_valid else pc.field(name).is_null()
         for name, value in partition.items()
     ]
-    for name, value in partition.items():
-        schema = schema.append(pa.field(name, value.type))
     fragment = dataset.ParquetFileFormat().make_fragment(
         file.path, filesystem, reduce(and_, known) if known else None
     )
-    try:
-        return frozenset(group.id for group in fragment.subset(condition, schema=schema).row_groups)
-    except pa.ArrowException as error:
-        raise InvalidConfig(f"the condition does not suit the columns: {error} - at {file.path}") from error
+    return frozenset(group.id for group in fragment.subset(condition, schema=schema).row_groups)

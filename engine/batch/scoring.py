@@ -4,9 +4,10 @@ Scores stand beside the columns that the output needs, under names no column has
 called in the output, and where bad rows go, is decided where the files are written.
 """
 
+import contextlib
 import gc
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.batch.isolation import rows_between
@@ -24,6 +24,8 @@ from engine.config import Device
 from engine.errors import InvalidTable, JobChanged, ScoringFailed
 
 if TYPE_CHECKING:
+    import pyarrow.compute as pc
+
     from engine.prepare.preparer import Columns
     from engine.scorer import Scorer
 
@@ -46,7 +48,7 @@ class TableScorer:
     bundle: str
     revision: str
     device: Device
-    condition: pc.Expression | None
+    condition: "pc.Expression | None"
     on_bad_row: Literal["fail", "null", "quarantine"]
     keep: tuple[str, ...]
 
@@ -75,6 +77,22 @@ class TableScorer:
             )
             scored = [self.score(part, place) for half in halves for place, part in half]
             return pa.concat_tables(scored, promote_options="default")
+
+    def score_together(self, tables: Sequence[tuple[Piece, pa.Table]]) -> pa.Table:
+        """Tables of one schema, scored as one if no row of them is bad, else one after the other.
+
+        Raises as ``score`` does.
+        """
+        with contextlib.suppress(InvalidTable, ScoringFailed, pa.ArrowException):
+            whole = pa.concat_tables([table for _, table in tables]).combine_chunks()
+            if self.condition is not None:
+                whole = whole.filter(self.condition)
+            columns = self.scorer.preparer.table(whole)
+            if not columns.bad:
+                scores = self.scorer.tabulate(self.scorer.score_columns(columns), columns.bad)
+                return _with_scores(whole.select(list(self.keep)), scores)
+        scored = [self.score(table, piece) for piece, table in tables]
+        return pa.concat_tables(scored, promote_options="default")
 
     def _score(self, table: pa.Table, piece: Piece) -> pa.Table:
         table, rows = self._chosen(table, piece)
@@ -108,8 +126,7 @@ class TableScorer:
         """What the output needs of a table, with the scores beside it, and the reasons."""
         if not bad or self.on_bad_row != "quarantine":
             table = table.select(list(self.keep))
-        for output, column in enumerate(scores.columns):
-            table = table.append_column(score_name(output), column)
+        table = _with_scores(table, scores)
         if bad:
             table = table.append_column(REASON, _reasons(bad, len(rows))).append_column(ROW, pa.array(rows))
             table = table.append_column(PATH, pa.repeat(pa.scalar(piece.path), len(rows)))
@@ -161,6 +178,12 @@ def _prepared(scorer: "Scorer", table: pa.Table, piece: Piece) -> "Columns":
         return scorer.preparer.table(table)
     except InvalidTable as error:
         raise InvalidTable(f"{error} - at {piece.path}") from error
+
+
+def _with_scores(table: pa.Table, scores: pa.Table) -> pa.Table:
+    for output, column in enumerate(scores.columns):
+        table = table.append_column(score_name(output), column)
+    return table
 
 
 def _reasons(bad: Mapping[int, str], n_rows: int) -> pa.Array:

@@ -1,7 +1,7 @@
 """The work of a job as any process sees it: one value per process, and one function to run a unit."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ from engine.batch.isolation import REASON_KILLED, Part, killers, set_apart
 from engine.batch.layout import Layout, layout_of
 from engine.batch.output import JobStore
 from engine.batch.plan import PLAN, Options, Plan, Unit
-from engine.batch.reading import Columns, Piece, read_unit
+from engine.batch.reading import PIECE_BYTES, PIECE_ROWS, Columns, Piece, read_unit
 from engine.batch.scoring import TableScorer, scorer_of
 from engine.batch.where import columns_of, condition_of
 from engine.batch.writing import UnitWriter
@@ -47,12 +47,18 @@ class Work:
             return self.scorer.refuse(table, piece, REASON_KILLED)
         return self.scorer.score(table, piece)
 
+    def score_group(self, group: Sequence[Part]) -> pa.Table:
+        """Parts that belong together, scored."""
+        if len(group) == 1:
+            return self.score(*group[0])
+        return self.scorer.score_together([(piece, table) for piece, table, _ in group])
+
     def score_all(
         self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]
-    ) -> Iterator[tuple[Piece, pa.Table]]:
-        """The scored tables of a unit, one after the other."""
-        for piece, table, kills in self.parts(unit, pieces):
-            yield piece, self.score(piece, table, kills)
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """The scored tables of a unit, one after the other, and how many rows were read for each."""
+        for group in grouped(self.parts(unit, pieces)):
+            yield rows_of(group), self.score_group(group)
 
     def survives(self, table: pa.Table, piece: Piece) -> None:
         """Score a table for the sake of surviving it; bad rows are no matter here."""
@@ -63,8 +69,34 @@ class Work:
         return UnitWriter(self.store, unit, self.layout, runner=runner)
 
 
-ScoreAll = Callable[[Work, Unit, Iterable[tuple[Piece, pa.Table]]], Iterator[tuple[Piece, pa.Table]]]
-"""Scores the tables of a unit, in their order."""
+ScoreAll = Callable[[Work, Unit, Iterable[tuple[Piece, pa.Table]]], Iterator[tuple[int, pa.Table]]]
+"""Scores the tables of a unit, in their order; says how many rows were read for each."""
+
+
+def grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Parts in their order, small ones of one schema together: one large table is scored faster than many.
+
+    A group ends where another part as large as the last would make it larger than a piece.
+    """
+    group: list[Part] = []
+    n_rows = n_bytes = 0
+    for part in parts:
+        piece, table, kills = part
+        if group and (kills or not table.schema.equals(group[0][1].schema)):
+            yield group
+            group, n_rows, n_bytes = [], 0, 0
+        group.append(part)
+        n_rows, n_bytes = n_rows + piece.rows, n_bytes + table.nbytes
+        if kills or n_rows + piece.rows > PIECE_ROWS or n_bytes + table.nbytes > PIECE_BYTES:
+            yield group
+            group, n_rows, n_bytes = [], 0, 0
+    if group:
+        yield group
+
+
+def rows_of(group: Sequence[Part]) -> int:
+    """Rows read for some parts."""
+    return sum(piece.rows for piece, _, _ in group)
 
 
 @lru_cache(maxsize=4)
@@ -106,8 +138,8 @@ def run_unit(work: Work, unit: Unit, runner: str, score_all: ScoreAll = Work.sco
     """Read, score, write and commit one unit; False if another attempt committed it first."""
     writer = work.writer(unit, runner)
     try:
-        for piece, scored in score_all(work, unit, work.read(unit)):
-            writer.write(scored, piece.rows)
+        for n_rows, scored in score_all(work, unit, work.read(unit)):
+            writer.write(scored, n_rows)
         return writer.commit()
     except BaseException:
         writer.abort()

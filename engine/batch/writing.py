@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.batch.fragments import NULL_PARTITION
 from engine.batch.layout import HIDDEN, PATH, REASON, ROW, Layout, plain
@@ -95,13 +94,13 @@ class UnitWriter:
         self._reasons.update(reason for reason in reasons.to_pylist() if reason is not None)
         if not self._layout.quarantine:
             return table
-        bad = table.filter(pc.is_valid(reasons))
+        bad = table.filter(reasons.is_valid())
         kept = bad.select([name for name in bad.column_names if not name.startswith(HIDDEN)])
         for name, hidden in (("_file", PATH), ("_row", ROW), ("_reason", REASON)):
             kept = kept.append_column(name, bad.column(hidden))
         schema = plain(kept.schema)
         self._file(f"{QUARANTINE}/", schema).write(kept.cast(schema))
-        return table.filter(pc.is_null(reasons))
+        return table.filter(reasons.is_null())
 
     def _storage_failed(self, error: Exception) -> StorageFailed:
         return StorageFailed(
@@ -114,6 +113,8 @@ def by_partition(table: pa.Table, columns: tuple[str, ...]) -> Iterator[tuple[st
     if not columns or not table.num_rows:
         yield "", table
         return
+    import pyarrow.compute as pc  # here, since it takes long and few jobs need it
+
     for values in table.select(columns).group_by(list(columns)).aggregate([]).to_pylist():
         rows = table
         for name, value in values.items():

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.prepare.buffers import NO_ROWS, Chunk, Floats, Rows, blank_missing, rounded, values_of
@@ -88,6 +87,8 @@ def _plain(feature: Feature, chunk: Chunk) -> Chunk:
     if isinstance(chunk, pa.ExtensionArray):
         return _plain(feature, chunk.storage)
     if pa.types.is_run_end_encoded(chunk.type):
+        import pyarrow.compute as pc  # here, since it takes long and few tables need it
+
         return _plain(feature, pc.call_function("run_end_decode", [chunk]))
     if isinstance(chunk, pa.DictionaryArray):
         worth_it = feature.type == "category" and len(chunk.dictionary) <= 2 * len(chunk)

@@ -174,8 +174,8 @@ def zombie_attempt(root: Path) -> str:
     store = open_output(str(job.output)).store(plan.job)
     work = make_work(plan, store, read_bundle(job.bundle).manifest.schema)
     late = work.writer(plan.units[1], "late")
-    for piece, table in work.score_all(plan.units[1], work.read(plan.units[1])):
-        late.write(table, piece.rows)
+    for n_rows, table in work.score_all(plan.units[1], work.read(plan.units[1])):
+        late.write(table, n_rows)
     if problem := job.resumed():
         return problem
     try:

@@ -273,6 +273,20 @@ def test_a_job_is_planned_and_read_without_the_compiler_that_takes_long_to_impor
     assert done.stdout == "False\n"
 
 
+def test_a_job_without_a_condition_does_without_the_functions_of_arrow_that_take_long_to_import(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    code = (
+        "import sys; from engine.batch.job import score_files; from engine.config import Batch\n"
+        "score_files(sys.argv[1], [sys.argv[2]], sys.argv[3], settings=Batch(runner='local', keep=('id',)))\n"
+        "print('pyarrow.compute' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, bundle, str(data), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_resumed_job_reads_no_finished_row_group_again(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 250))
     write(data / "b.parquet", rows(250, 150))
@@ -331,8 +345,8 @@ def test_a_late_worker_does_not_bring_its_job_back(bundle: str, data: Path, tmp_
     store = open_output(str(tmp_path / "out")).store(plan.job)
     work = make_work(plan, store, read_bundle(bundle).manifest.schema)
     late = work.writer(plan.units[0], "late")
-    for piece, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-        late.write(table, piece.rows)
+    for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
+        late.write(table, n_rows)
     score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
     with pytest.raises(JobChanged, match="finished or given up"):
         late.commit()
@@ -347,7 +361,7 @@ def test_of_two_attempts_at_a_unit_the_first_record_counts(bundle: str, data: Pa
     work = make_work(plan, store, read_bundle(bundle).manifest.schema)
     writers = [work.writer(plan.units[0], name) for name in ("first", "second")]
     for writer in writers:
-        for piece, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-            writer.write(table, piece.rows)
+        for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
+            writer.write(table, n_rows)
     assert [writer.commit() for writer in writers] == [True, False]
     assert len(list(hidden(tmp_path / "out").rglob("*.parquet"))) == 1

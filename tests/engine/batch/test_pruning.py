@@ -151,7 +151,10 @@ def test_a_job_of_which_no_row_can_be_chosen_has_an_empty_output(
     assert pq.read_table(tmp_path / "out").num_rows == 0
 
 
-def test_a_value_of_another_kind_than_its_column_is_refused(bundle: str, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["carrier > 3", "amount", 'amount != "dear"'])
+def test_a_condition_that_does_not_suit_the_columns_is_refused(
+    bundle: str, data: Path, tmp_path: Path, where: str
+) -> None:
     write(data / "a.parquet", table())
     with pytest.raises(InvalidConfig, match=r"does not suit.*a.parquet"):
-        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(where="carrier > 3"))
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(where=where))
