@@ -24,7 +24,7 @@ DATA, N_DIMENSIONS, LENGTHS, STRIDES, TYPE = (HEAD_BYTES + place for place in (0
 TYPE_NUMBER = HEAD_BYTES + 12
 
 
-class Borrowed(types.Array):
+class Borrowed(types.Array):  # type: ignore[misc]
     """The type of an array argument that is not kept; in all else an array's."""
 
     def __init__(self, array: types.Array) -> None:

@@ -124,8 +124,9 @@ def entry(function: Any, *examples: Any) -> Callable[..., Any]:
     """A kernel's machine code for arguments of the examples' types, without the dispatcher before it.
 
     Numba looks at the type of each argument in each call, which takes a quarter of the time of a call
-    with one row. Arrays are borrowed: the kernel answers none of them. Whoever calls the entry guarantees
-    their order in memory: another is misread, not refused.
+    with one row. Arrays are borrowed: the kernel answers none of them, and hands on to other kernels a view
+    (``out[:]``), whose type is an ordinary array's, lest they be compiled for both. Whoever calls the entry
+    guarantees the order of arrays in memory: another is misread, not refused.
     """
     signature = tuple(_borrowed(typeof(example)) for example in examples)
     function.compile(signature)
