@@ -8,6 +8,7 @@ sooner.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from kernels.objects import ROWS_AT_ONCE, Number, WriteRows, row_writers
 Pick = Callable[[Any], tuple[Any, ...]]
 Prepared = tuple[Floats, dict[int, str]]
 
+ORDINARY_INTEGERS = frozenset({int, float, NoneType})
 _ABSENT = object()
 
 
@@ -164,10 +166,10 @@ class _Lookup(dict[object, float]):
 
 
 class _IntegerLookup(_Lookup):
-    """The same for integer categories, of which True is none."""
+    """The same for integer categories: True is none, nor is a Decimal, though they may be equal to one."""
 
     def __getitem__(self, value: object) -> float:
-        if value is True or value is False:
+        if type(value) not in ORDINARY_INTEGERS:
             raise LookupError
         return super().__getitem__(value)
 

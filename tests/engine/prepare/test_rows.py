@@ -3,6 +3,7 @@
 import math
 from collections import ChainMap, OrderedDict
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -110,9 +111,13 @@ def test_a_category_of_another_kind_is_refused(value: object) -> None:
     assert "feature 'carrier': expected a string, got" in only_reason([flight(carrier=value)])
 
 
-def test_true_is_no_integer_category() -> None:
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(True, "a boolean"), (np.True_, "a boolean"), (Decimal(1), "a Decimal"), (1 + 0j, "a complex")],
+)
+def test_what_only_equals_an_integer_category_is_none(value: object, what: str) -> None:
     schema = Schema((Feature("month", "category", (1, 2)),))
-    assert only_reason([{"month": True}], schema) == "feature 'month': expected an integer, got a boolean"
+    assert only_reason([{"month": value}], schema) == f"feature 'month': expected an integer, got {what}"
 
 
 def test_true_is_no_number_even_beside_booleans() -> None:
