@@ -19,7 +19,7 @@ from engine.config import Device
 from engine.errors import BadRow, InvalidBundle, InvalidConfig, InvalidTable
 from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
-from kernels.scores.links import apply_link
+from kernels.scores.links import link_between
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,13 +81,14 @@ class Scorer:
         self.bin_counts = bin_counts
         self._backend = backend
         self._dtype = np.dtype(self.schema.output.type)
-        self._link = bundle.manifest.link
         # At hand, since a single row feels each step from the scorer to its backend's kernel.
         self._n_outputs, self._margin_dtype = backend.n_outputs, backend.margin_dtype
         self._margins_of_rows = backend.score_rows
+        link = bundle.manifest.link
+        self._apply_link = link_between(link.name, link.scale, self._margin_dtype, self._dtype)
         self._in_place = self._margin_dtype == self._dtype
         self._after = bundle.manifest.after or NOTHING
-        self._finished = self._in_place and self._link.name == "identity" and self._after == NOTHING
+        self._finished = self._in_place and link.name == "identity" and self._after == NOTHING
         _check_outputs(bundle, backend)
 
     @classmethod
@@ -193,7 +194,7 @@ class Scorer:
 
     def _answered(self, margins: NDArray[Any]) -> NDArray[Any]:
         scores = margins if self._in_place else np.empty(margins.shape, self._dtype)
-        apply_link(self._link.name, self._link.scale, margins, scores)
+        self._apply_link(margins, scores)
         return made_of_scores(self._after, scores)
 
 

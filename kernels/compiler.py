@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numba import njit, typeof
+from numba import njit, typeof, types
 from numba.core.runtime import rtsys
 from numba.np import linalg
+
+from kernels.borrowed import Borrowed
 
 FLAGS: dict[str, Any] = {
     "nogil": True,  # a kernel touches no Python object, so other threads may run
@@ -122,12 +124,18 @@ def entry(function: Any, *examples: Any) -> Callable[..., Any]:
     """A kernel's machine code for arguments of the examples' types, without the dispatcher before it.
 
     Numba looks at the type of each argument in each call, which takes a quarter of the time of a call
-    with one row. Whoever calls the entry guarantees the types: others are misread, not refused.
+    with one row. Arrays are borrowed: the kernel answers none of them, and hands on to other kernels a view
+    (``out[:]``), whose type is an ordinary array's, lest they be compiled for both. Whoever calls the entry
+    guarantees the order of arrays in memory: another is misread, not refused.
     """
-    signature = tuple(typeof(example) for example in examples)
+    signature = tuple(_borrowed(typeof(example)) for example in examples)
     function.compile(signature)
     machine_code: Callable[..., Any] = function.overloads[signature].entry_point
     return machine_code
+
+
+def _borrowed(kind: types.Type) -> types.Type:
+    return Borrowed(kind) if isinstance(kind, types.Array) else kind
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -85,7 +85,7 @@ class Preparer:
 
         Where decoding fails, decode without a type and call ``rows``: it names each bad row.
         """
-        return self._rows.tuples(map(msgspec.structs.astuple, rows), len(rows))
+        return self._rows.tuples(list(map(msgspec.structs.astuple, rows)))
 
     def matrix(self, values: NDArray[Any]) -> Prepared:
         """A numeric matrix [n, F], columns in the order of the schema, as a block.
@@ -100,7 +100,7 @@ class Preparer:
         if self._as_is and values.dtype.kind == "f" and values.itemsize < self._dtype.itemsize:
             return values.astype(self._dtype, order="C"), {}  # exact
         if len(values) <= FEW_ROWS:
-            return self._rows.tuples(map(tuple, values.tolist()), len(values))
+            return self._rows.tuples(list(map(tuple, values.tolist())))
         return self._blocked([_arrow(column) for column in values.T], len(values))
 
     def tensors(self, tensors: Mapping[str, NDArray[Any] | list[Any]]) -> Prepared:
@@ -118,7 +118,7 @@ class Preparer:
         if n_rows > FEW_ROWS and all(_holds_numbers(v) for v in values):
             return self._blocked([_arrow(column) for column in values], n_rows)
         lists = [v.tolist() if isinstance(v, np.ndarray) else v for v in values]
-        return self._rows.tuples(zip(*lists, strict=True), n_rows)
+        return self._rows.tuples(list(zip(*lists, strict=True)))
 
     def _odd_length(self, columns: Sequence[Any]) -> str:
         n_rows = len(columns[0])

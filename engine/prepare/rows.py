@@ -1,12 +1,14 @@
 """Rows of Python values as a block: a fast way for ordinary rows, a careful one that finds the reason.
 
 Ordinary is a dict or tuple whose numbers are all floats, integers or null and whose categories are known:
-one kernel writes its numbers, and its categories are looked up. Whatever else it may be, the careful way
-decides with each feature's ``Rule``; the fast way only ever gives the same numbers sooner.
+one kernel writes the numbers of many rows in a call, and their categories are looked up. Whatever else a row
+may be, the careful way decides with each feature's ``Rule``; the fast way only ever gives the same numbers
+sooner.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -16,11 +18,12 @@ from engine.prepare.buffers import Floats
 from engine.prepare.rules import INTEGER_TYPES, MISSING, BadValue, Rule, bounds, in_words
 from engine.schema import Feature, Schema
 from kernels.columns.hashing import bucket_of
-from kernels.objects import Number, WriteRow, row_writers
+from kernels.objects import ROWS_AT_ONCE, Number, WriteRows, row_writers
 
 Pick = Callable[[Any], tuple[Any, ...]]
 Prepared = tuple[Floats, dict[int, str]]
 
+ORDINARY_INTEGERS = frozenset({int, float, NoneType})
 _ABSENT = object()
 
 
@@ -51,6 +54,7 @@ class RowReader:
 
     def __init__(self, schema: Schema, rules: Sequence[Rule]) -> None:
         self._names = schema.names
+        self._n_features = len(schema.names)
         self._rules = rules
         self._dtype = schema.dtype
         others = [place for place, rule in enumerate(rules) if rule.feature.type == "category"]
@@ -59,7 +63,7 @@ class RowReader:
             for place, feature in enumerate(schema.features)
             if feature.type != "category"
         ]
-        self._write_mapping, self._write_tuple = row_writers(numbers, schema.dtype)
+        self._write_mappings, self._write_tuples = row_writers(numbers, schema.dtype)
         self._others_of_mapping = _picker([self._names[place] for place in others])
         self._others_of_tuple = _picker(others)
         self._lookups = [(place, _lookup(rules[place])) for place in others]
@@ -67,52 +71,54 @@ class RowReader:
 
     def mappings(self, rows: Sequence[Mapping[str, object]]) -> Prepared:
         """Rows as decoded JSON objects; other mappings than dicts take longer."""
-        return self._read(self._block(len(rows)), rows, dict, self._write_mapping, self._others_of_mapping)
+        rows = rows if type(rows) is list else list(rows)
+        return self._read(rows, self._write_mappings, self._others_of_mapping)
 
-    def tuples(self, rows: Iterable[tuple[object, ...]], n_rows: int) -> Prepared:
+    def tuples(self, rows: list[tuple[object, ...]]) -> Prepared:
         """Rows as values of any kind in the order of the schema."""
-        return self._read(self._block(n_rows), rows, tuple, self._write_tuple, self._others_of_tuple)
+        return self._read(rows, self._write_tuples, self._others_of_tuple)
 
-    def _block(self, n_rows: int) -> Floats:
-        return np.empty((n_rows, len(self._names)), self._dtype)
-
-    def _read(self, X: Floats, rows: Iterable[Any], kind: type, write: WriteRow, others_of: Pick) -> Prepared:
+    def _read(self, rows: list[Any], write: WriteRows, others_of: Pick) -> Prepared:
+        n_rows = len(rows)
+        X: Floats = np.empty((n_rows, self._n_features), self._dtype)
         bad: dict[int, str] = {}
-        if not X.size:
-            return X, bad
-        lookups = self._lookups
-        flat: Any = X.reshape(-1).data if lookups else X
-        for at, row in enumerate(rows):
-            ordinary = type(row) is kind and write(id(row), X, at)
-            if not ordinary or (lookups and not self._look_up(flat, at, others_of, row)):
-                reason = self._careful(X, at, row)
-                if reason is not None:
-                    bad[at] = reason
+        first = 0
+        while first < n_rows:
+            end = write(id(rows), first, X)
+            if self._lookups:
+                self._look_up(X, rows, first, end, others_of, bad)
+            if end < n_rows and end < first + ROWS_AT_ONCE:  # it stopped at a row that is not ordinary
+                self._careful(X, end, rows[end], bad)
+                end += 1
+            first = end
         return X, bad
 
-    def _look_up(self, flat: Any, at: int, others_of: Pick, row: Any) -> bool:
-        """Write a row's categories; whether all of them are ordinary."""
-        first = at * len(self._names)
-        try:
-            for (place, lookup), value in zip(self._lookups, others_of(row), strict=True):
-                flat[first + place] = lookup[value]
-        except (LookupError, TypeError):
-            return False
-        return True
+    def _look_up(
+        self, X: Floats, rows: list[Any], first: int, end: int, others_of: Pick, bad: dict[int, str]
+    ) -> None:
+        """Write the categories of the rows ``first`` to ``end``."""
+        flat: Any = X.reshape(-1).data
+        for at in range(first, end):
+            start = at * self._n_features
+            try:
+                for (place, lookup), value in zip(self._lookups, others_of(rows[at]), strict=True):
+                    flat[start + place] = lookup[value]
+            except (LookupError, TypeError):
+                self._careful(X, at, rows[at], bad)
 
-    def _careful(self, X: Floats, at: int, row: Any) -> str | None:
-        """Write a row by its rules; the reason if it is bad."""
+    def _careful(self, X: Floats, at: int, row: Any, bad: dict[int, str]) -> None:
+        """Write a row by its rules; note the reason if it is bad."""
         try:
             numbers = np.array(
                 [rule(value) for rule, value in zip(self._rules, self._values(row), strict=True)]
             )
-        except BadValue as bad:
+        except BadValue as reason:
             X[at] = MISSING
-            return str(bad)
+            bad[at] = str(reason)
+            return
         with np.errstate(over="ignore"):
             numbers[self._singles] = numbers[self._singles].astype(np.float32)
             X[at] = numbers
-        return None
 
     def _values(self, row: Any) -> Iterable[object]:
         if isinstance(row, tuple):
@@ -160,10 +166,10 @@ class _Lookup(dict[object, float]):
 
 
 class _IntegerLookup(_Lookup):
-    """The same for integer categories, of which True is none."""
+    """The same for integer categories: True is none, nor is a Decimal, though they may be equal to one."""
 
     def __getitem__(self, value: object) -> float:
-        if value is True or value is False:
+        if type(value) not in ORDINARY_INTEGERS:
             raise LookupError
         return super().__getitem__(value)
 

@@ -67,7 +67,7 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
         end = min(start + chunk_rows, len(out))
         bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
         count_chunk(model, len(PARTS), bins, end - start)
-        write_margins(model, bins, looks, out, start, end)
+        write_margins(model, bins, looks, out[:], start, end)  # a view is no longer borrowed
 
 
 @kernel

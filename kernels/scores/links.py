@@ -7,12 +7,14 @@ LightGBM and XGBoost lie within 2 ulp of these (XGBoost's stops at a margin of -
 softmaxes within 2e-15 and, in float32, 1e-5.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from kernels.compiler import inlined, kernel
+from kernels.compiler import entry, inlined, kernel
 from kernels.forests.hints import wide_vectors
 from kernels.scores.exponential import LOWEST, exp, exp_scaled, halves_of_power
 
@@ -38,6 +40,18 @@ def apply_link(name: str, scale: float, margins: NDArray[Any], out: NDArray[Any]
         exps(margins, out)
     else:
         softmaxes(margins, out)
+
+
+def link_between(
+    name: str, scale: float, margin_dtype: DTypeLike, score_dtype: DTypeLike
+) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+    """``apply_link`` for writable arrays of known types, which spares one row two thirds of the call."""
+    margins, out = np.empty((1, 1), margin_dtype), np.empty((1, 1), score_dtype)
+    if name == "identity":
+        return functools.partial(apply_link, name, scale)
+    if name == "sigmoid":
+        return functools.partial(entry(sigmoids, float(scale), margins, out), float(scale))
+    return entry(exps if name == "exp" else softmaxes, margins, out)
 
 
 @kernel

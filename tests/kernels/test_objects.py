@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from kernels.objects import Number, row_writers
+from kernels.objects import ROWS_AT_ONCE, Number, row_writers
 
 
 def number(name: str = "x", place: int = 0, bounds: tuple[int, int] | None = None, **flags: bool) -> Number:
@@ -16,13 +16,13 @@ def number(name: str = "x", place: int = 0, bounds: tuple[int, int] | None = Non
 
 def written(numbers: list[Number], row: dict[str, object]) -> list[float] | None:
     """The row as a dict and as a tuple, which must be the same; None where it is not ordinary."""
-    X = np.full((2, 1 + max(n.place for n in numbers)), -7.0)
-    values = tuple(row.values())
-    of_mapping, of_tuple = row_writers(numbers, X.dtype)
-    answers = of_mapping(id(row), X, 0), of_tuple(id(values), X, 1)
-    assert answers[0] is answers[1]
+    X = np.full((2, 1, 1 + max(n.place for n in numbers)), -7.0)
+    of_mappings, of_tuples = row_writers(numbers, X.dtype)
+    mappings, tuples = [row], [tuple(row.values())]
+    ends = of_mappings(id(mappings), 0, X[0]), of_tuples(id(tuples), 0, X[1])
+    assert ends[0] == ends[1]
     np.testing.assert_array_equal(X[0], X[1])
-    return X[0].tolist() if answers[0] else None
+    return X[0, 0].tolist() if ends[0] else None
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,58 @@ def test_places_of_other_features_are_left_alone() -> None:
 
 def test_a_row_without_a_key_or_too_short_is_not_ordinary() -> None:
     X = np.zeros((1, 2))
-    of_mapping, of_tuple = row_writers([number("a", 0), number("b", 1)], X.dtype)
-    row, values = {"a": 1.0}, (1.0,)
-    assert not of_mapping(id(row), X, 0)
-    assert not of_tuple(id(values), X, 0)
+    of_mappings, of_tuples = row_writers([number("a", 0), number("b", 1)], X.dtype)
+    mappings, tuples = [{"a": 1.0}], [(1.0,)]
+    assert of_mappings(id(mappings), 0, X) == 0
+    assert of_tuples(id(tuples), 0, X) == 0
+
+
+def test_a_row_of_another_type_is_not_ordinary() -> None:
+    X = np.zeros((1, 1))
+    of_mappings, of_tuples = row_writers([number()], X.dtype)
+    mappings, tuples = [{"x": 1.0}], [(1.0,)]
+    assert of_mappings(id(tuples), 0, X) == 0
+    assert of_tuples(id(mappings), 0, X) == 0
+
+
+def test_rows_are_written_up_to_one_that_is_not_ordinary() -> None:
+    X = np.zeros((4, 1))
+    of_mappings, _ = row_writers([number()], X.dtype)
+    rows = [{"x": 1.0}, {"x": 2}, {"x": "3"}, {"x": None}]
+    assert of_mappings(id(rows), 0, X) == 2
+    assert of_mappings(id(rows), 3, X) == 4
+    np.testing.assert_array_equal(X[[0, 1, 3], 0], [1.0, 2.0, np.nan])
+
+
+def test_a_call_stops_after_so_many_rows_that_other_threads_have_their_turn() -> None:
+    X = np.zeros((ROWS_AT_ONCE + 1, 1))
+    of_mappings, _ = row_writers([number()], X.dtype)
+    rows = [{"x": 1.0}] * len(X)
+    assert of_mappings(id(rows), 0, X) == ROWS_AT_ONCE
+    assert of_mappings(id(rows), ROWS_AT_ONCE, X) == len(X)
+    assert X.all()
+
+
+def test_a_list_that_has_become_shorter_is_left_to_the_caller() -> None:
+    X = np.zeros((2, 1))
+    of_mappings, _ = row_writers([number()], X.dtype)
+    rows = [{"x": 1.0}]
+    assert of_mappings(id(rows), 0, X) == 1
+
+
+def test_a_row_lives_while_a_key_compares_itself_and_drops_it() -> None:
+    class Dropping(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            rows.clear()
+            return str.__eq__(self, other)
+
+    X = np.zeros((1, 2))
+    of_mappings, _ = row_writers([number("a", 0), number("b", 1)], X.dtype)
+    rows = [{Dropping("a"): 1.5, "b": 2.5}]
+    assert of_mappings(id(rows), 0, X) == 1
+    assert X.tolist() == [[1.5, 2.5]]
 
 
 def test_no_reference_is_kept_or_lost() -> None:
@@ -98,9 +146,10 @@ def test_no_reference_is_kept_or_lost() -> None:
     numbers = [number(name, place) for place, name in enumerate(row)]
     X = np.zeros((1, 4))
     write, _ = row_writers(numbers, X.dtype)
-    watched = [float, int, type(None), str, None, *row, *row.values()]
+    rows = [row]
+    watched = [float, int, type(None), str, None, rows, row, *row, *row.values()]
     before = [sys.getrefcount(one) for one in watched]
     for _ in range(1000):
-        write(id(row), X, 0)
+        write(id(rows), 0, X)
     after = [sys.getrefcount(one) for one in watched]
     assert np.abs(np.subtract(after, before)).max() < 100

@@ -3,6 +3,7 @@
 import math
 from collections import ChainMap, OrderedDict
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from engine.errors import InvalidRequest
 from engine.prepare.preparer import FEW_ROWS, Preparer
 from engine.schema import Feature, Schema
+from kernels.objects import ROWS_AT_ONCE
 
 FLIGHT = Schema(
     (
@@ -43,6 +45,28 @@ def test_a_bad_row_does_not_disturb_its_neighbours() -> None:
     X, bad = Preparer(FLIGHT).rows([flight(), flight(hour=300), flight(hour=8)])
     assert bad == {1: "feature 'hour': 300 is out of int8 range"}
     assert X[[0, 2], 1].tolist() == [7.0, 8.0]
+
+
+@pytest.mark.parametrize("at", [0, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 2 * ROWS_AT_ONCE - 1])
+def test_a_bad_row_is_found_wherever_it_is_among_many(at: int) -> None:
+    rows = [flight(hour=row % 24) for row in range(2 * ROWS_AT_ONCE)]
+    rows[at] = flight(hour="7")
+    X, bad = Preparer(FLIGHT).rows(rows)
+    assert bad == {at: "feature 'hour': expected an integer, got a string"}
+    hours = [float(row % 24) for row in range(2 * ROWS_AT_ONCE) if row != at]
+    assert np.delete(X, at, axis=0)[:, 1:].tolist() == [[hour, 1.0, 0.0] for hour in hours]
+
+
+def test_a_bad_category_does_not_disturb_its_neighbours() -> None:
+    X, bad = Preparer(FLIGHT).rows([flight(), flight(carrier=1), flight(carrier="AA")])
+    assert bad == {1: "feature 'carrier': expected a string, got 1"}
+    assert X[[0, 2], 2].tolist() == [1.0, 0.0]
+
+
+def test_rows_are_taken_from_any_sequence() -> None:
+    X, bad = Preparer(FLIGHT).rows((flight(), flight(hour=8)))
+    assert X[:, 1].tolist() == [7.0, 8.0]
+    assert not bad
 
 
 def test_an_absent_key_is_an_error_that_says_what_to_send() -> None:
@@ -87,9 +111,13 @@ def test_a_category_of_another_kind_is_refused(value: object) -> None:
     assert "feature 'carrier': expected a string, got" in only_reason([flight(carrier=value)])
 
 
-def test_true_is_no_integer_category() -> None:
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(True, "a boolean"), (np.True_, "a boolean"), (Decimal(1), "a Decimal"), (1 + 0j, "a complex")],
+)
+def test_what_only_equals_an_integer_category_is_none(value: object, what: str) -> None:
     schema = Schema((Feature("month", "category", (1, 2)),))
-    assert only_reason([{"month": True}], schema) == "feature 'month': expected an integer, got a boolean"
+    assert only_reason([{"month": value}], schema) == f"feature 'month': expected an integer, got {what}"
 
 
 def test_true_is_no_number_even_beside_booleans() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kernels.scores.links import apply_link
+from kernels.scores.links import apply_link, link_between
 from tests.reference import ulps
 
 ULP = 0.8
@@ -115,6 +115,18 @@ def test_margins_may_be_overwritten_by_their_scores() -> None:
         expected = score(name, values)
         apply_link(name, 1.0, values, values)
         assert values.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", ["identity", "sigmoid", "softmax", "exp"])
+@pytest.mark.parametrize(
+    "types", [(np.float32, np.float32), (np.float32, np.float64), (np.float64, np.float32)]
+)
+def test_a_link_between_known_types_gives_the_same_bits(name: str, types: tuple[type, type]) -> None:
+    margins = np.random.default_rng(7).normal(0, 9, (67, 3)).astype(types[0])
+    expected, out = np.empty((67, 3), types[1]), np.empty((67, 3), types[1])
+    apply_link(name, 0.7, margins, expected)
+    link_between(name, 0.7, *types)(margins, out)
+    assert out.tobytes() == expected.tobytes()
 
 
 def test_no_rows_are_no_scores() -> None:
