@@ -10,19 +10,18 @@ from typing import Protocol
 import msgspec
 
 RISE = 1.1
-FALL = 0.999
-"""An estimate rises by a tenth when exceeded and falls by a thousandth when not, so that in balance
-one cost in a hundred is over it (ln 1.1 / 0.001 = 95): a p99 that forgets."""
+FALL = 0.998
+"""An estimate rises by a tenth when exceeded and falls by a five-hundredth when not, so that in balance
+one cost in fifty is over it (ln 1.1 / 0.002 = 48): a p98 that forgets."""
+CALM = 150
+CALM_FALL = 0.99
+"""So many costs in a row within the estimate happen by chance one time in twenty (0.98 ** 150). It then falls
+faster, until it is exceeded again: bad times are forgotten within some hundred batches."""
+STEP = 1.02
+"""A median moves by this factor, up or down."""
 
 CERTAIN_SHARE = 0.9
 """A request is admitted if it is answered within this share of its time: clients' clocks run earlier."""
-
-CHEAP_BATCH_SHARE = 0.05
-"""A batch that typically takes this share of the promise is never made smaller."""
-
-RETRY_FALL = 0.99
-"""An estimate that lets nobody wait, or cannot be, falls by this with each smaller batch: nothing else
-would correct it."""
 
 BEHIND_SHARE = 0.25
 """A request that lay unread for this share of its time tells that the loop itself is behind."""
@@ -30,27 +29,23 @@ BEHIND_SHARE = 0.25
 LAG_FALL = 0.98
 MOST_LAG_SHARE = 0.25
 """However late the event loop is, it takes at most this share of the promise off the deadlines."""
-STEP = 1.02
-"""A median moves by this factor, up or down."""
 
 FULL_BATCH_SHARE = 1 / 3
-"""A full batch takes at most this share of the promise: one under way, one ahead, one of one's own."""
+"""A full batch may take this share of the promise: one under way, one ahead, one of one's own."""
+WORTH_DOUBLING = 1.8
+MISSED_SHARE = 0.5
+"""A batch that takes at most ``WORTH_DOUBLING`` times what half of it takes may take longer, as long as who
+comes when ``MISSED_SHARE`` of the one under way is over is answered in time, 99 times in 100: smaller ones
+would answer fewer, and hardly sooner."""
+MISSED_SHARE_AT_MOST = 0.3
+"""Whatever the machine does, who comes after this share of the batch under way may wait for the next. A
+margin that lets nobody wait keeps no promise: it only leaves the batches empty."""
 
 YOUNG = 64
 """What so few batches have told is followed at once."""
 
-LIGHT_SHARE = 0.5
-"""A load is light while all who want to be in a batch, the refused among them, fill this share of it."""
 BATCHES_REMEMBERED = 8
 """What wants to be in a batch is an average over about so many."""
-
-MISSED_SHARE = 0.5
-MISSED_SHARE_AT_MOST = 0.85
-WORTH_DOUBLING = 1.8
-"""A batch that typically takes at most this many times what half of it takes may take longer, as long as
-who comes when ``MISSED_SHARE`` of the one under way is over is answered in time: smaller ones would answer
-fewer, and hardly sooner. Once it is the cap, ``MISSED_SHARE_AT_MOST`` will do: what is over the typical cost
-is the busy machine's doing, and smaller batches would be late by as much."""
 
 
 def in_turn_s(turns: float, n_uncertain: float, typical_s: float, spread_s: float) -> float:
@@ -70,64 +65,80 @@ def in_turn_s(turns: float, n_uncertain: float, typical_s: float, spread_s: floa
 
 
 class Costs(Protocol):
-    """What batches cost."""
+    """What batches cost.
+
+    Attributes:
+        spread_s: By how much one batch in fifty takes longer than is typical of its size.
+    """
+
+    spread_s: float
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch."""
 
-    def age(self, n_rows: int, fall: float) -> None:
-        """Trust a little less in what was learned of batches of about ``n_rows``."""
-
-    def cost_s(self, n_rows: int) -> float:
-        """An upper bound for nearly all batches of at most ``n_rows``."""
-
     def typical_s(self, n_rows: int) -> float:
-        """The middle of the costs of batches of about ``n_rows``."""
+        """The middle of the costs of batches of about ``n_rows``; never less than that of smaller ones."""
 
 
 class CostModel:
-    """Seconds that a batch takes, ``s(rows)``: a p99 and a median per power of two, never falling in rows."""
+    """Seconds that a batch takes: a curve over its rows, times the machine's pace, and a spread above.
 
-    __slots__ = ("_high", "_middle")
+    The curve has a point for each power of two, drawn when a size is first seen. Pace and spread are
+    learned from all batches together: when the machine turns slow while batches are large and recovers
+    while they are small, the small ones tell of the large ones too. Were each size learned by itself, what
+    the large ones took in bad times would be believed, and so keep them from being tried, for ever.
+
+    Attributes:
+        spread_s: By how much one batch in fifty takes longer than is typical of its size.
+    """
+
+    __slots__ = ("_curve", "_n_calm", "_pace", "spread_s")
 
     def __init__(self) -> None:
-        self._high: list[float | None] = [None] * 40
-        self._middle: list[float] = [0.0] * 40
+        self._curve: list[float] = []
+        self._pace = 1.0
+        self._n_calm = 0
+        self.spread_s = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch."""
-        bucket = (n_rows - 1).bit_length()
-        high, middle = self._high[bucket], self._middle[bucket]
-        if high is None:
-            self._high[bucket] = self._middle[bucket] = cost_s
+        size = (n_rows - 1).bit_length()
+        if size >= len(self._curve):
+            self._extend(size, cost_s / self._pace)
+            return
+        typical_s = self.typical_s(n_rows)
+        high_s = typical_s + self.spread_s
+        if cost_s > high_s:
+            # It may be the new middle: follow it as fast.
+            self._n_calm = 0
+            self._pace *= RISE
+            self.spread_s += (RISE - 1) * high_s
         else:
-            # What is over the 99th percentile may be the new middle: follow it as fast.
-            self._high[bucket] = high * (RISE if cost_s > high else FALL)
-            self._middle[bucket] = middle * (RISE if cost_s > high else STEP if cost_s > middle else 1 / STEP)
-
-    def age(self, n_rows: int, fall: float) -> None:
-        """Let the estimate fall for a size that is not scored any more, so that it is tried again."""
-        bucket = (n_rows - 1).bit_length()
-        high = self._high[bucket]
-        if high is not None:
-            self._high[bucket] = high * fall
-            self._middle[bucket] *= fall
-
-    def cost_s(self, n_rows: int) -> float:
-        """What a batch of at most ``n_rows`` takes, 99 times in 100; 0 where nothing was seen at all.
-
-        Beyond the largest size seen, costs double with each step: rows together are never dearer
-        than one by one.
-        """
-        bucket, largest, cost = (n_rows - 1).bit_length(), 0, 0.0
-        for size, seen in enumerate(self._high[: bucket + 1]):
-            if seen is not None:
-                largest, cost = size, max(cost, seen)
-        return cost * (1 << bucket - largest)
+            self._n_calm += 1
+            fall = FALL if self._n_calm < CALM else CALM_FALL
+            self.spread_s = max(0.0, self.spread_s - (1 - fall) * high_s)
+            self._pace *= STEP if cost_s > typical_s else 1 / STEP
 
     def typical_s(self, n_rows: int) -> float:
-        """What a batch of about ``n_rows`` takes, every other time; ``cost_s`` where it was not seen."""
-        return self._middle[(n_rows - 1).bit_length()] or self.cost_s(n_rows)
+        """The middle of the costs of batches of ``n_rows``; 0 where nothing was seen at all.
+
+        Between the points of the curve costs are a straight line, and beyond its last they grow as the rows
+        do: rows together are never dearer than one by one.
+        """
+        curve, size = self._curve, (n_rows - 1).bit_length()
+        if size >= len(curve):
+            return self._pace * curve[-1] * n_rows / (1 << len(curve) - 1) if curve else 0.0
+        if size == 0:
+            return self._pace * curve[0]
+        half = 1 << size - 1
+        return self._pace * (curve[size - 1] + (curve[size] - curve[size - 1]) * (n_rows - half) / half)
+
+    def _extend(self, size: int, cost: float) -> None:
+        """Draw the curve on to a size not seen before; it never falls, and at most doubles with each step."""
+        seen = self._curve
+        if seen:
+            cost = min(cost, seen[-1] * (1 << size + 1 - len(seen)))
+        self._curve = [min(point, cost) for point in seen] + [cost] * (size + 1 - len(seen))
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -159,15 +170,15 @@ class Admission:
 
     Attributes:
         max_rows: Most rows of a batch now: the largest power of two whose cost leaves room in the promise.
-        full_s: What such a batch costs.
-        spread_s: How much of that is over what it typically costs.
+        typical_s: What such a batch takes.
+        margin_s: How much longer it may take.
         row_s: What one row takes, typically.
         lag_s: How late the event loop is, lately; counted against every deadline.
     """
 
     __slots__ = (
-        "_limit_s", "_n_seen", "_refused_rows", "_slack_s", "_wanted_rows", "costs", "full_s", "lag_s",
-        "max_rows", "most_rows", "row_s", "slo_s", "spread_s",
+        "_limit_s", "_n_seen", "_refused_rows", "_slack_s", "_wanted_rows", "costs", "lag_s", "margin_s",
+        "max_rows", "most_rows", "row_s", "slo_s", "typical_s",
     )  # fmt: skip
 
     def __init__(self, slo_s: float, most_rows: int, costs: Costs | None = None) -> None:
@@ -179,32 +190,20 @@ class Admission:
         self._wanted_rows = 0.0
         self._slack_s = self._limit_s = math.inf
         self.max_rows = most_rows
-        self.full_s = self.row_s = self.lag_s = self.spread_s = 0.0
+        self.typical_s = self.margin_s = self.row_s = self.lag_s = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         """Learn from one batch; the cap follows every sixteenth time, and while it is young."""
         self.costs.observe(n_rows, cost_s)
-        if self.max_rows < self.most_rows:
-            self._age_next(n_rows, cost_s)
-        two_fit_s = self.slo_s * CERTAIN_SHARE / 2
-        if self.full_s > two_fit_s >= self.costs.cost_s(n_rows):
-            self._retry(n_rows)
         self._n_seen += 1
         if self._n_seen < YOUNG or self._n_seen % 16 == 0:
             self.settle()
 
-    def _age_next(self, n_rows: int, cost_s: float) -> None:
-        """Let the size above the cap be tried again, soon if two full batches are cheaper than one such."""
-        rows = 2 * self.max_rows
-        cannot_be = n_rows > self.max_rows // 2 and self.costs.typical_s(rows) > 2 * cost_s
-        self.costs.age(rows, RETRY_FALL if cannot_be else FALL)
-
-    def _retry(self, n_rows: int) -> None:
-        """Two such batches fit the promise and two full ones are thought not to, so nobody may wait."""
-        rows = 2 * n_rows
-        while rows <= self.max_rows:
-            self.costs.age(rows, RETRY_FALL)
-            rows *= 2
+    def adopt(self, costs: Costs) -> None:
+        """Believe other costs from now on, those of another revision; the machine scatters as before."""
+        costs.spread_s = max(costs.spread_s, self.costs.spread_s)
+        self.costs = costs
+        self.settle()
 
     def batch_taken(self, n_rows: int) -> None:
         """The next batch begins to collect, and need not be kept short for anybody yet.
@@ -224,30 +223,30 @@ class Admission:
             self.lag_s *= LAG_FALL
 
     def settle(self) -> None:
-        """Choose the cap by what is known now."""
+        """Choose the cap and the margin by what is known now."""
         rows = self.most_rows
         while rows > 1 and not self._leaves_room(rows):
             rows = 1 << (rows - 1).bit_length() - 1
         self.max_rows = rows
-        self.full_s = self.costs.cost_s(rows)
-        self.spread_s = max(0.0, self.full_s - self.costs.typical_s(rows))
+        self.typical_s = self.costs.typical_s(rows)
+        self.margin_s = self._margin_s(self.typical_s)
         self.row_s = self.costs.typical_s(1)
 
     def _leaves_room(self, n_rows: int) -> bool:
-        high_s, typical_s = self.costs.cost_s(n_rows), self.costs.typical_s(n_rows)
-        if high_s <= self.slo_s * FULL_BATCH_SHARE:
+        typical_s = self.costs.typical_s(n_rows)
+        if typical_s <= self.slo_s * FULL_BATCH_SHARE:
             return True
-        # Slow at times, because the machine is busy, not because of its rows.
-        if typical_s <= self.slo_s * CHEAP_BATCH_SHARE:
-            return True
-        missed_share = MISSED_SHARE
-        if n_rows == self.max_rows and self._n_seen >= YOUNG:
-            # While full batches are scored, half ones are not: what those took in calmer times is no measure.
-            missed_share = MISSED_SHARE_AT_MOST
-        elif typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
+        if typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
             return False
-        spread_s = max(0.0, high_s - typical_s)
+        # The cap stays as long as its margin is whole: it would go up and down with every stall.
+        spread_s = 0.0 if n_rows == self.max_rows else self.costs.spread_s
+        missed_share = MISSED_SHARE_AT_MOST if n_rows == self.max_rows else MISSED_SHARE
         return in_turn_s(2 - missed_share, 2, typical_s, spread_s) <= self.slo_s * CERTAIN_SHARE
+
+    def _margin_s(self, typical_s: float) -> float:
+        """The spread, as far as somebody may still wait."""
+        room_s = self.slo_s * CERTAIN_SHARE - (2 - MISSED_SHARE_AT_MOST) * typical_s
+        return min(self.costs.spread_s, max(0.0, room_s) / math.sqrt(2))
 
     def refusal(
         self,
@@ -264,8 +263,8 @@ class Admission:
         A request that finds everything idle and fits one batch is always tried: nobody is hurt, and
         only what is tried is learned from. Nothing is idle where the loop is behind.
 
-        One's own batch is costed full, as it may be by the time it starts. At a light load, one that only
-        a full batch would make late is admitted too, and the batch is kept short for it.
+        One's own batch is costed full, as it may be by the time it starts. One that only a full batch would
+        make late is admitted too if a usual one would not, and the batch is kept short for it.
 
         Args:
             n_rows: Its rows.
@@ -281,8 +280,9 @@ class Admission:
             self._slack_s = self._limit_s = math.inf
         elif rest_s <= 0 and large_rows == 0 and n_rows + small_rows <= self.max_rows:
             # The usual case, a batch that grows while the loop collects: it is the next one.
-            spare_s = budget_s - self.full_s
-            if spare_s >= 0 and self._limit_s >= self.full_s:
+            full_s = self.typical_s + self.margin_s
+            spare_s = budget_s - full_s
+            if spare_s >= 0 and self._limit_s >= full_s:
                 self._slack_s = min(self._slack_s, spare_s)
                 return None
         if n_rows <= self.max_rows:
@@ -296,8 +296,8 @@ class Admission:
     ) -> Refusal | None:
         own = -(-(small_rows + n_rows) // self.max_rows)
         turns = own + min(own, -(-large_rows // self.max_rows))
-        typical_s = self.full_s - self.spread_s
-        spare_s = budget_s - rest_s - in_turn_s(turns, turns + (rest_s > 0), typical_s, self.spread_s)
+        turns_s = in_turn_s(turns, turns + (rest_s > 0), self.typical_s, self.margin_s)
+        spare_s = budget_s - rest_s - turns_s
         n_next, n_waiting = small_rows + n_rows, small_rows + large_rows
         if spare_s < 0:
             if turns == 1 and self._keeps_short(n_next, budget_s - rest_s, rest_s):
@@ -311,32 +311,31 @@ class Admission:
         return None
 
     def _keeps_short(self, n_rows: int, limit_s: float, rest_s: float) -> bool:
-        """Let the next batch have these ``n_rows``, and no more than ``limit_s`` allows, if it can.
+        """Let the next batch take at most ``limit_s``, if that does for ``n_rows``, and for a usual batch.
 
-        Where full batches are needed it does not: short ones answer fewer.
+        Where full batches are usual it cannot: to keep them short for one would refuse many.
         """
         limit_s = min(limit_s, self._limit_s)
-        if self._wanted_rows > LIGHT_SHARE * self.max_rows or self._next_s(n_rows, rest_s) > limit_s:
+        if self._next_s(max(n_rows, math.ceil(self._wanted_rows)), rest_s) > limit_s:
             return False
         self._limit_s, self._slack_s = limit_s, 0.0
         return True
 
     def _next_s(self, n_rows: int, rest_s: float) -> float:
         """What the next batch takes with ``n_rows``, as surely as a full one."""
-        n_rows = min(n_rows, self.max_rows)
-        typical_s = self.costs.typical_s(n_rows)
-        spread_s = max(0.0, self.costs.cost_s(n_rows) - typical_s)
-        return in_turn_s(1, 1 + (rest_s > 0), typical_s, spread_s)
+        typical_s = self.costs.typical_s(min(n_rows, self.max_rows))
+        return in_turn_s(1, 1 + (rest_s > 0), typical_s, self.margin_s)
 
     def _refusal_large(
         self, n_rows: int, budget_s: float, small_rows: int, large_rows: int, rest_s: float
     ) -> Refusal | None:
         before, after = -(-large_rows // self.max_rows), -(-(large_rows + n_rows) // self.max_rows)
-        wait_s = rest_s + 2 * after * self.full_s
+        full_s = self.typical_s + self.margin_s
+        wait_s = rest_s + 2 * after * full_s
         if wait_s > budget_s:
             return Refusal(n_rows, small_rows + large_rows, wait_s)
         small = -(-small_rows // self.max_rows)
-        delay_s = (min(small, after) - min(small, before)) * self.full_s
+        delay_s = (min(small, after) - min(small, before)) * full_s
         if delay_s > self._slack_s:
             return Refusal(n_rows, small_rows + large_rows, None)
         self._slack_s -= delay_s

@@ -67,7 +67,7 @@ class Replica:
             if revisions.generation > self._revisions.generation:
                 for name, bundle in revisions.bundles_changed_since(self._revisions).items():
                     scorer = await asyncio.to_thread(_warm, bundle, self._settings.device)
-                    self._app.swap(name, scorer)
+                    await self._app.swap(name, scorer)
                 self._revisions = revisions
         return self._revisions.generation
 

@@ -146,9 +146,10 @@ class ScoringApp:
             self.in_flight -= 1
             passage.cancel()
 
-    def swap(self, name: str, scorer: Scores) -> None:
-        """Serve another, warmed-up revision of a model from the next request on."""
-        self._models[name].swap(scorer)
+    async def swap(self, name: str, scorer: Scores) -> None:
+        """Measure another, warmed-up revision of a model, and serve it from the next request on."""
+        model = self._models[name]
+        model.swap(scorer, await asyncio.to_thread(model.measured_costs, scorer))
 
     def settle_counts(self) -> None:
         """Show the other replicas of the node what was counted here; once a second will do."""

@@ -56,7 +56,7 @@ class Loader:
                 name: await asyncio.to_thread(self._warm, name, path) for name, path in changed.items()
             }
             for name, scorer in scorers.items():
-                app.swap(name, scorer)
+                await app.swap(name, scorer)
             self._models |= models
             self._paths |= paths
         return list(changed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BadRow, Overloaded, ScoringFailed
 from engine.prepare.preparer import Preparer
-from engine.realtime.batching.admission import Admission
+from engine.realtime.batching.admission import Admission, CostModel
 from engine.realtime.batching.batcher import Batcher, Result
 from engine.realtime.counting.counters import ModelCounters
 from engine.realtime.doors.answers import Answer, error_answer
@@ -113,25 +113,35 @@ class ServedModel:
         self._refusal = error_answer(error)
         self.aside = thread_behind_the_loop("aside")
 
-    def learn_costs(self, budget_s: float = 1.0) -> None:
-        """Time batches of one row, two, four and so on, so that admission knows what it promises.
+    def learn_costs(self) -> None:
+        """Measure what batches cost, so that admission knows what it promises."""
+        self._adopt(self.measured_costs(self.revision.scorer))
 
-        As far as a batch keeps the promise: a size that was never timed is not tried later either.
+    def measured_costs(self, scorer: Scores, budget_s: float = 1.0) -> CostModel:
+        """Time batches of one row, two, four and so on, as far as one keeps the promise; for any thread.
+
+        Args:
+            scorer: Warmed up; this model's or one that is to be.
+            budget_s: No more is begun after that.
         """
-        scorer, schema = self.revision.scorer, self.revision.schema
-        admission, ends_s = self.batcher.admission, time.perf_counter() + budget_s
+        costs, schema = CostModel(), scorer.schema
+        most_rows, ends_s = self.batcher.admission.most_rows, time.perf_counter() + budget_s
         rows, cost_s = 1, 0.0
-        while rows <= admission.most_rows and cost_s < self.slo_s and time.perf_counter() < ends_s:
+        while rows <= most_rows and cost_s < self.slo_s and time.perf_counter() < ends_s:
             X = np.zeros((rows, len(schema.features)), schema.dtype)
             cost_s = min(_timed(scorer, X) for _ in range(4))
-            admission.observe(rows, cost_s)
+            costs.observe(rows, cost_s)
             rows *= 2
-        admission.settle()
-        self.batcher.settle()
+        return costs
 
-    def swap(self, scorer: Scores) -> None:
+    def swap(self, scorer: Scores, costs: CostModel) -> None:
         """Serve another revision from the next request on; what waits is scored by the one it came for."""
         self.revision = Revision(self.name, scorer)
+        self._adopt(costs)
+
+    def _adopt(self, costs: CostModel) -> None:
+        self.batcher.admission.adopt(costs)
+        self.batcher.settle()
 
     def refusal(self) -> Answer:
         """What a request is answered of which nothing was read; made beforehand, for there are many."""

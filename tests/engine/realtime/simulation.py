@@ -44,15 +44,10 @@ class Exact:
     """Costs that are known."""
 
     cost: Cost
+    spread_s: float = 0.0
 
     def observe(self, n_rows: int, cost_s: float) -> None:
         pass
-
-    def age(self, n_rows: int, fall: float) -> None:
-        pass
-
-    def cost_s(self, n_rows: int) -> float:
-        return self.cost(n_rows)
 
     def typical_s(self, n_rows: int) -> float:
         return self.cost(n_rows)

@@ -31,7 +31,7 @@ def fresh(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
 
 def swap(engine: Engine, scorer: Scorer) -> None:
     async def on_the_loop() -> None:
-        engine.app.swap("numeric", scorer)
+        await engine.app.swap("numeric", scorer)
 
     engine.run(on_the_loop())
 

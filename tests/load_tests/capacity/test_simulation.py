@@ -62,7 +62,7 @@ def test_the_predicted_capacity_is_near_what_the_loops_can_do(replicas: int) -> 
 
 def test_a_machine_whose_batches_scatter_keeps_less() -> None:
     steady = Costs(request_s=0.0002, batch_s=0.0025, row_s=0.0002)
-    promise, rate = Promise(99, 0.020), 2_000.0
+    promise, rate = Promise(99, 0.020), 2_600.0
     calm = simulated_trial(steady, promise, rate)
     noisy = simulated_trial(replace(steady, scatter=HEAVY_TAIL), promise, rate)
     assert keeps(promise, calm)

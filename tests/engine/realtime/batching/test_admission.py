@@ -1,4 +1,5 @@
 import random
+import statistics
 from collections.abc import Iterator
 
 import pytest
@@ -9,11 +10,12 @@ from engine.realtime.batching.admission import (
     CERTAIN_SHARE,
     FULL_BATCH_SHARE,
     MISSED_SHARE,
+    MISSED_SHARE_AT_MOST,
     Admission,
     CostModel,
     in_turn_s,
 )
-from tests.engine.realtime.simulation import Arrival, Exact, simulate
+from tests.engine.realtime.simulation import Arrival, Cost, Exact, simulate
 
 SLO_S = 0.05
 
@@ -114,15 +116,14 @@ def test_an_estimate_so_high_that_nobody_may_wait_is_corrected_within_seconds() 
 
 
 @pytest.mark.parametrize("load", [0.1, 0.4])
-def test_what_full_batches_took_in_bad_times_refuses_nobody_once_batches_are_short(load: float) -> None:
+def test_what_bad_times_taught_refuses_hardly_anybody_once_batches_are_short(load: float) -> None:
     admission = learned()
-    for cost_s in [service_s(32)] * 60 + [0.03] * 16 + [service_s(32)] * 60:
-        admission.observe(32, cost_s)
-    assert admission.full_s > 0.03
+    admission.costs.spread_s = 0.4 * SLO_S
+    admission.settle()
     admission.lag_s = 0.2 * SLO_S
     arrivals = list(poisson(load * CAPACITY, 10.0))
     outcome = simulate(arrivals, admission, service_s)
-    assert outcome.refused == set()
+    assert len(outcome.refused) <= 0.01 * len(arrivals)
     assert outcome.late(arrivals) == []
 
 
@@ -177,6 +178,41 @@ def test_a_batch_size_given_up_is_tried_again() -> None:
     outcome = simulate(arrivals, learned(), lambda n: service_s(n) * (4 if next(clock) < 100 else 1))
     assert max(outcome.batches[50:100]) < 32
     assert max(outcome.batches[-50:]) == 32
+
+
+def steps_s(n_rows: int) -> float:
+    """12.5 ms for up to 64 rows, as an accelerator takes."""
+    return 0.0125 * -(-n_rows // 64)
+
+
+@pytest.mark.parametrize(("cost", "full"), [(dear_s, 32), (steps_s, 64)])
+@pytest.mark.parametrize("load", [0.5, 0.7])
+def test_bad_times_are_over_when_they_are_over(cost: Cost, full: int, load: float) -> None:
+    admission, draw, clock = Admission(SLO_S, 1024), random.Random(4), iter(range(1_000_000))
+    for power in range(8):
+        admission.observe(1 << power, cost(1 << power))
+
+    def at_times_slow_s(n_rows: int) -> float:
+        return cost(n_rows) * (draw.uniform(1.0, 8.0) if 100 <= next(clock) < 200 else draw.uniform(0.9, 1.2))
+
+    arrivals = list(poisson(load * full / cost(full), 12.0))
+    outcome = simulate(arrivals, admission, at_times_slow_s)
+    late = set(outcome.late(arrivals))
+    last = [index for index, arrival in enumerate(arrivals) if arrival.at_s > 9.0]
+    in_time = [index for index in last if index in outcome.answered_s and index not in late]
+    assert len(in_time) >= 0.98 * len(last)
+
+
+def test_stalls_never_make_a_margin_that_lets_nobody_wait() -> None:
+    admission, draw = learned(), random.Random(5)
+    for _ in range(1000):
+        admission.observe(32, service_s(32) + (draw.uniform(0.1, 0.4) if draw.random() < 0.1 else 0.0))
+        admission.batch_taken(32)
+    admission.settle()
+    assert admission.costs.spread_s > SLO_S
+    rest_s = (1 - MISSED_SHARE_AT_MOST) * admission.typical_s
+    assert admission.refusal(1, budget_s=SLO_S, small_rows=1, large_rows=0, rest_s=0.99 * rest_s) is None
+    assert admission.refusal(1, budget_s=SLO_S, small_rows=1, large_rows=0, rest_s=1.01 * rest_s) is not None
 
 
 def test_at_little_load_nobody_waits_for_a_batch_to_fill() -> None:
@@ -256,7 +292,7 @@ def test_a_batch_never_takes_more_than_its_share_of_the_promise() -> None:
     assert service_s(2 * admission.max_rows) * (2 - MISSED_SHARE) > CERTAIN_SHARE * SLO_S
 
 
-def test_what_half_a_batch_took_in_calmer_times_does_not_halve_the_cap() -> None:
+def test_a_machine_a_third_slower_does_not_halve_the_cap() -> None:
     admission = Admission(SLO_S, 32)
     calm_s = {16: 0.009, 32: 0.015}
     for n_rows in [16, 32] * 32:
@@ -264,7 +300,7 @@ def test_what_half_a_batch_took_in_calmer_times_does_not_halve_the_cap() -> None
     assert admission.max_rows == 32
     for _ in range(64):
         admission.observe(32, 1.3 * calm_s[32])
-    assert admission.costs.typical_s(32) > 2 * admission.costs.typical_s(16)
+    assert admission.costs.typical_s(32) == pytest.approx(1.3 * calm_s[32], rel=0.05)
     assert admission.max_rows == 32
 
 
@@ -284,23 +320,41 @@ def test_chance_adds_up_as_the_sides_of_a_right_angle_do() -> None:
 
 def test_a_size_not_seen_is_costed_row_by_row() -> None:
     costs = CostModel()
+    assert costs.typical_s(4) == 0.0
     costs.observe(4, 0.01)
-    assert costs.cost_s(4) == 0.01
-    assert costs.cost_s(16) == pytest.approx(0.04)
+    assert costs.typical_s(4) == 0.01
     assert costs.typical_s(16) == pytest.approx(0.04)
 
 
-def test_costs_never_fall_with_more_rows() -> None:
+def test_costs_never_fall_with_more_rows_nor_more_than_double() -> None:
     costs = CostModel()
     costs.observe(1, 0.02)
     costs.observe(8, 0.01)
-    assert costs.cost_s(8) == 0.02
+    assert costs.typical_s(1) == costs.typical_s(8) == 0.01
+    costs.observe(16, 0.05)
+    assert costs.typical_s(16) == 0.02
 
 
-def test_the_estimate_settles_where_one_in_a_hundred_exceeds_it() -> None:
-    draw, costs = random.Random(2), CostModel()
+def test_the_spread_settles_where_one_in_fifty_exceeds_it() -> None:
+    draw, costs, n_over, middles = random.Random(2), CostModel(), 0, []
     for _ in range(20_000):
-        costs.observe(1, draw.random())
-    exceeded = sum(draw.random() > costs.cost_s(1) for _ in range(10_000))
-    assert 0.002 < exceeded / 10_000 < 0.04
-    assert 0.4 < costs.typical_s(1) < 0.6
+        cost_s = 1.0 + draw.random()
+        n_over += cost_s > costs.typical_s(1) + costs.spread_s
+        costs.observe(1, cost_s)
+        middles.append(costs.typical_s(1))
+    assert 0.01 < n_over / 20_000 < 0.04
+    assert statistics.median(middles) == pytest.approx(1.5, rel=0.1)
+
+
+def test_what_one_size_tells_of_the_machine_holds_for_all() -> None:
+    costs = CostModel()
+    for _ in range(4):
+        for power in range(6):
+            costs.observe(1 << power, service_s(1 << power))
+    for _ in range(200):
+        costs.observe(1, 3 * service_s(1))
+    assert costs.typical_s(32) == pytest.approx(3 * service_s(32), rel=0.5)
+    for _ in range(500):
+        costs.observe(1, service_s(1))
+    assert costs.typical_s(32) == pytest.approx(service_s(32), rel=0.5)
+    assert costs.spread_s < 0.1 * service_s(1)

@@ -38,5 +38,5 @@ def test_all_sizes_of_a_dear_model_that_keep_the_promise_are_timed(scorers: Mapp
 def test_sizes_that_break_the_promise_are_not_timed_further(scorers: Mapping[str, Scorer]) -> None:
     dear = Dear(scorers["numeric"])
     served = ServedModel("numeric", dear, slo_s=0.01, max_batch_rows=32, counters=ModelCounters())
-    served.learn_costs(budget_s=60.0)
+    served.measured_costs(dear, budget_s=60.0)
     assert dear.sizes == {1}
