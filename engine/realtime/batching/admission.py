@@ -35,8 +35,8 @@ FULL_BATCH_SHARE = 1 / 3
 WORTH_DOUBLING = 1.8
 MISSED_SHARE = 0.5
 """A batch that takes at most ``WORTH_DOUBLING`` times what half of it takes may take longer, as long as who
-comes when ``MISSED_SHARE`` of the one under way is over is answered in time, 99 times in 100: smaller ones
-would answer fewer, and hardly sooner."""
+comes when ``MISSED_SHARE`` of the one under way is over is answered in time: smaller ones would answer fewer,
+and hardly sooner."""
 MISSED_SHARE_AT_MOST = 0.3
 """Whatever the machine does, who comes after this share of the batch under way may wait for the next. A
 margin that lets nobody wait keeps no promise: it only leaves the batches empty."""
@@ -49,17 +49,17 @@ BATCHES_REMEMBERED = 8
 
 
 def in_turn_s(turns: float, n_uncertain: float, typical_s: float, spread_s: float) -> float:
-    """What batches one after the other take, 99 times in 100.
+    """What batches one after the other take, as surely as one of them takes its cost and the spread.
 
     What they typically take adds up. What is over it is chance, seldom in all of them at once, and
-    adds up as sides of a right angle do: four batches are over by twice what one is. Were the 99th
-    percentiles themselves added up, the batches of a noisy machine would stay half empty.
+    adds up as sides of a right angle do: four batches are over by twice what one is. Were the spreads
+    themselves added up, the batches of a noisy machine would stay half empty.
 
     Args:
         turns: How many there are.
         n_uncertain: How many may take longer, the one under way included.
         typical_s: What each typically takes.
-        spread_s: By how much one in a hundred takes longer.
+        spread_s: By how much one takes longer, at most, as surely as is wanted.
     """
     return turns * typical_s + math.sqrt(n_uncertain) * spread_s
 
@@ -238,7 +238,7 @@ class Admission:
             return True
         if typical_s > WORTH_DOUBLING * self.costs.typical_s((n_rows + 1) // 2):
             return False
-        # The cap stays as long as its margin is whole: it would go up and down with every stall.
+        # The cap stays as long as it leaves any margin: it would go up and down with every stall.
         spread_s = 0.0 if n_rows == self.max_rows else self.costs.spread_s
         missed_share = MISSED_SHARE_AT_MOST if n_rows == self.max_rows else MISSED_SHARE
         return in_turn_s(2 - missed_share, 2, typical_s, spread_s) <= self.slo_s * CERTAIN_SHARE

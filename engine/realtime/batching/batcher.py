@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DeadlineExceeded, Overloaded
-from engine.realtime.batching.admission import Admission, Refusal
+from engine.realtime.batching.admission import Admission, Costs, Refusal
 from engine.realtime.batching.bisection import Block, score_bisected
 from engine.realtime.batching.queueing import Batch, Queue, Ticket
 from engine.realtime.threads import thread_behind_the_loop
@@ -177,6 +177,12 @@ class Batcher:
         """Follow what the admission has learned."""
         self.queue.max_rows = self.admission.max_rows
         self.is_dear = self.admission.row_s > INLINE_S
+
+    def adopt(self, costs: Costs) -> None:
+        """Believe other costs from now on: those that were measured."""
+        with self._lock:
+            self.admission.adopt(costs)
+            self.settle()
 
     def cancel(self, ticket: Waiting) -> None:
         """Forget a request that nobody waits for any more."""

@@ -115,7 +115,7 @@ class ServedModel:
 
     def learn_costs(self) -> None:
         """Measure what batches cost, so that admission knows what it promises."""
-        self._adopt(self.measured_costs(self.revision.scorer))
+        self.batcher.adopt(self.measured_costs(self.revision.scorer))
 
     def measured_costs(self, scorer: Scores, budget_s: float = 1.0) -> CostModel:
         """Time batches of one row, two, four and so on, as far as one keeps the promise; for any thread.
@@ -137,11 +137,7 @@ class ServedModel:
     def swap(self, scorer: Scores, costs: CostModel) -> None:
         """Serve another revision from the next request on; what waits is scored by the one it came for."""
         self.revision = Revision(self.name, scorer)
-        self._adopt(costs)
-
-    def _adopt(self, costs: CostModel) -> None:
-        self.batcher.admission.adopt(costs)
-        self.batcher.settle()
+        self.batcher.adopt(costs)
 
     def refusal(self) -> Answer:
         """What a request is answered of which nothing was read; made beforehand, for there are many."""

@@ -160,5 +160,5 @@ def test_a_replaced_object_is_not_replaced_again_by_its_old_tag(bucket: str) -> 
 
 
 def test_a_prefix_without_data_is_an_error(bundle: str, bucket: str) -> None:
-    with pytest.raises(NotFound, match="found none"):
+    with pytest.raises(NotFound, match="found nothing of that name"):
         score_files(bundle, [bucket.format("nothing")], bucket.format("out"))

@@ -40,3 +40,13 @@ def test_sizes_that_break_the_promise_are_not_timed_further(scorers: Mapping[str
     served = ServedModel("numeric", dear, slo_s=0.01, max_batch_rows=32, counters=ModelCounters())
     served.measured_costs(dear, budget_s=60.0)
     assert dear.sizes == {1}
+
+
+def test_a_revision_that_is_swapped_in_brings_its_own_costs(scorers: Mapping[str, Scorer]) -> None:
+    quick, dear = scorers["numeric"], Dear(scorers["numeric"])
+    served = ServedModel("numeric", quick, slo_s=0.05, max_batch_rows=32, counters=ModelCounters())
+    served.learn_costs()
+    assert not served.batcher.is_dear
+    served.swap(dear, served.measured_costs(dear))
+    assert served.batcher.is_dear
+    assert served.batcher.admission.typical_s >= 0.012
