@@ -72,7 +72,7 @@ def test_every_route_refuses_another_method(engine: Engine, path: str) -> None:
 
 def did_not_fail(_: object, response: Any, __: object) -> None:
     """504 is an answer to a deadline of a nanosecond."""
-    assert response.status_code != 500
+    assert response.status_code < 500 or response.status_code == 504
 
 
 def send_whatever(engine: Engine, path: str, mode: GenerationMode, n_examples: int) -> None:
