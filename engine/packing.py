@@ -39,10 +39,12 @@ def pack(
     Raises:
         InvalidModel: It is no model that an importer reads.
         UnsupportedModel: It cannot be represented exactly.
-        InvalidConfig: The name or the features file is wrong.
+        InvalidConfig: The name, ``out`` or the features file is wrong.
         InvalidTable: The sample does not fit the model.
     """
     checked = _name(name)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InvalidConfig(f"expected a directory for bundles, got the file '{os.fspath(out)}'")
     options = Options() if features is None else read_options(features)
     source, imported = import_model(model, options)
     imported = transformed(imported, options.transforms)

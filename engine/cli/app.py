@@ -93,7 +93,3 @@ def exit_code(error: TandemError) -> int:
     if isinstance(error, InvalidInput):
         return 2
     return 4 if isinstance(error, Conflict) else 5
-
-
-if __name__ == "__main__":
-    main()

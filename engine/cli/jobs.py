@@ -70,8 +70,8 @@ def submit(
         time.sleep(POLL_S)
         status = client.status(taken.id)
         taken = status.job
-        if (line := _line(status)) != told:
-            print(line, file=sys.stderr)
+        if (line := _line(status)) != told and taken.state in ("queued", "running", "done"):
+            print(line, file=sys.stderr)  # what else became of it, the error below says
         told = line
     if wait and taken.state != "done":
         raise TandemError(f"job {taken.id} {taken.state}: {taken.message}")

@@ -42,6 +42,8 @@ def serve(
     SIGHUP reads the config again and swaps every model whose bundle is another one now;
     a bundle may be a symbolic link.
     """
+    if local:
+        _refuse_rays({"--replicas": replicas, "--ingress-port": ingress_port, "--address": address})
     options: dict[str, object] = {
         "host": host,
         "port": port,
@@ -58,6 +60,13 @@ def serve(
         _serve_here(read)
     else:
         _serve_on_ray(read, address)
+
+
+def _refuse_rays(options: Mapping[str, object]) -> None:
+    from engine.errors import InvalidConfig
+
+    if given := [name for name, value in options.items() if value is not None]:
+        raise InvalidConfig(f"{', '.join(given)}: for Ray; --local is one process without it, leave one out")
 
 
 def _config(

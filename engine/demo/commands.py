@@ -94,7 +94,7 @@ def wait_until_ready(
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-c", "from engine.cli.app import main; main()", *arguments]
+    return [sys.executable, "-m", "engine.cli", *arguments]
 
 
 def _text(arguments: Sequence[str]) -> str:

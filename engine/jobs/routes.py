@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -41,7 +42,7 @@ class JobRoutes:
         return Starlette(
             routes=routes,
             lifespan=self._lifespan,
-            exception_handlers={TandemError: _error_answer},  # type: ignore[dict-item]
+            exception_handlers={TandemError: _error_answer, HTTPException: _no_route},  # type: ignore[dict-item]
         )
 
     async def submit(self, request: Request) -> Response:
@@ -100,3 +101,8 @@ def _answer(value: object, status: int = 200) -> Response:
 async def _error_answer(request: Request, error: TandemError) -> Response:  # noqa: ARG001
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
     return _answer({"error": str(error)}, status)
+
+
+async def _no_route(request: Request, error: HTTPException) -> Response:
+    sentence = f"{error.detail}: {request.method} {request.url.path}; jobs are at /v1/jobs"
+    return _answer({"error": sentence}, error.status_code)

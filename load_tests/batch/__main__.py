@@ -122,7 +122,7 @@ def command(way: str, inputs: Inputs, output: Path) -> list[str]:
     bundle, data = str(inputs.bundle.absolute()), str(inputs.data.absolute())
     if way == COMMAND_LINE:
         options = ["-i", data, "-o", str(output), "--runner", "local", "--keep", "id"]
-        return [sys.executable, "-m", "engine.cli.app", "score", bundle, *options]
+        return [sys.executable, "-m", "engine.cli", "score", bundle, *options]
     return [sys.executable, "-m", "load_tests.batch.ways", way, str(inputs.onnx), bundle, data, str(output)]
 
 

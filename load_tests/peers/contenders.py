@@ -60,7 +60,7 @@ class Contender:
                 str(scratch),
                 *(["grpc"] if self.grpc else []),
             ]
-        ours = [sys.executable, "-c", "from engine.cli.app import main; main()", "serve"]
+        ours = [sys.executable, "-m", "engine.cli", "serve"]
         options = [option.replace("PORT", str(port)) for option in self.options]
         return [*ours, "--model", f"{NAME}={model.bundle}", "--jobs-port", "0", *options]
 

@@ -75,7 +75,7 @@ def test_bits_are_compared_not_values() -> None:
 @pytest.fixture
 def endpoint(bundle: str) -> Iterator[str]:
     """An engine that serves the model without Ray."""
-    command = [sys.executable, "-c", "from engine.cli.app import main; main()", "serve", "--local"]
+    command = [sys.executable, "-m", "engine.cli", "serve", "--local"]
     command += ["--model", f"fares={bundle}", "--port", "0", "--jobs-port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

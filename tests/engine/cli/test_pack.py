@@ -75,6 +75,14 @@ def test_a_place_that_cannot_be_written_is_one_sentence_and_exit_code_5(tandem, 
     assert err == f"error: Not a directory - at {tmp_path / 'file' / 'bundles'}\n"
 
 
+def test_a_file_in_the_place_of_the_bundles_is_one_sentence_and_exit_code_2(tandem, model_file, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    code, out, err = tandem("pack", model_file, "--name", "late", "--out", tmp_path / "file")
+    assert (code, out) == (2, "")
+    assert err == f"error: expected a directory for bundles, got the file '{tmp_path / 'file'}'\n"
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_inspect_shows_features_categories_outputs_and_the_kernel(tandem, late_bundle):
     code, out, _ = tandem("inspect", late_bundle)
     words = " ".join(out.split())

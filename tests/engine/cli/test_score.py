@@ -73,7 +73,7 @@ def test_a_wrong_option_is_a_sentence(fares: str, tmp_path: Path) -> None:
 
 
 def test_a_deliberate_error_leaves_with_its_code_and_without_a_traceback(fares: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from engine.cli.app import main; main()"]
+    command = [sys.executable, "-m", "engine.cli"]
     command += ["score", fares, "-i", str(tmp_path / "nothing"), "-o", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
@@ -82,7 +82,7 @@ def test_a_deliberate_error_leaves_with_its_code_and_without_a_traceback(fares: 
 
 
 def scored(bundle: str, folder: Path, output: str, device: str, **environment: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-c", "from engine.cli.app import main; main()", "score", bundle]
+    command = [sys.executable, "-m", "engine.cli", "score", bundle]
     command += ["-i", str(folder / "in"), "-o", str(folder / output), "--keep", "id", "--device", device]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False

@@ -20,7 +20,7 @@ from kernels.gpu.device import gpu_is_available
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import NUMERIC, Lane, bundle
 
-TANDEM = [sys.executable, "-c", "from engine.cli.app import main; main()"]
+TANDEM = [sys.executable, "-m", "engine.cli"]
 BODY = json.dumps({"rows": [{"f0": 1, "f1": 1, "f2": 1, "f3": 1}]}).encode()
 CONFIG = """
 models: {{numeric: {{bundle: {bundle}}}}}
@@ -193,6 +193,15 @@ def test_without_ray_a_taken_port_is_said_with_the_option_that_chooses_another(p
     assert (code, out) == (5, "")
     sentence = err.splitlines()[-1]
     assert f"127.0.0.1:{port}: Address already in use; choose another {option}" in sentence
+
+
+def test_options_for_ray_are_refused_without_it(packed):
+    options = ["--replicas", "2", "--address", "auto"]
+    code, out, err = ended(["serve", "--local", "--model", f"numeric={packed}", *options])
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: --replicas, --address: for Ray; --local is one process without it, leave one out\n"
+    )
 
 
 @pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")

@@ -150,6 +150,22 @@ def test_a_finished_job_can_be_neither_cancelled_nor_resumed(
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/v2/health/ready", 404, "Not Found: GET /v2/health/ready; jobs are at /v1/jobs"),
+        ("DELETE", "/v1/jobs", 405, "Method Not Allowed: DELETE /v1/jobs; jobs are at /v1/jobs"),
+    ],
+)
+def test_an_unknown_route_is_refused_in_json(
+    service: Service, method: str, path: str, status: int, sentence: str
+) -> None:
+    with service() as client, pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{client._url}{path}", method=method))
+    assert refused.value.code == status
+    assert json.loads(refused.value.read()) == {"error": sentence}
+
+
+@pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
         (b"{", 400, "Input data was truncated"),
