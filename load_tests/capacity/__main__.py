@@ -2,8 +2,9 @@
 
     python -m load_tests.capacity --repeats 3 [--models cheap dear]
 
-Each search has an engine of its own, which makes the same promise; models in turn. Exit code 1 when a
-capacity is further from the mean than ``MAX_SPREAD`` or a prediction is further from the capacity
+The searches of a model have an engine each, which makes the same promise, and their runs take turns: a
+machine that changes by the minute changes all of them, and what differs is the search's own. Exit code 1
+when a capacity is further from the mean than ``MAX_SPREAD`` or a prediction is further from the capacity
 measured than ``MAX_ERROR``.
 """
 
@@ -11,6 +12,8 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,8 +25,9 @@ from engine.pages.machine import machine
 from load_tests.capacity.finding import find_capacity
 from load_tests.capacity.models import MODELS, Measurable
 from load_tests.capacity.search import Capacity
+from load_tests.capacity.turns import Turn, in_turns
 from load_tests.command import Wishes, plan_load
-from load_tests.local_engine import local_engine
+from load_tests.local_engine import LocalEngine, local_engine
 from load_tests.peers.model import NAME
 from load_tests.results.printing import print_trial
 from load_tests.results.slo import parse_promise
@@ -36,12 +40,11 @@ MAX_ERROR = 0.20
 def main(arguments: list[str] | None = None) -> int:
     """Search some times, print; 1 when out of bounds, 2 when nothing could be measured."""
     options = _options(arguments)
-    found: dict[str, list[Capacity]] = {name: [] for name in options.models}
+    found: dict[str, list[Capacity]] = {}
     try:
-        for turn in range(options.repeats):
-            for name in options.models:
-                print(f"search {turn + 1} of {options.repeats}: {name}", file=sys.stderr, flush=True)
-                found[name].append(_search(MODELS[name](CACHE), options))
+        for name in options.models:
+            print(f"searches for {name}: {options.repeats}, in turns", file=sys.stderr, flush=True)
+            found[name] = _searches(MODELS[name](CACHE), options)
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -118,12 +121,20 @@ def print_searches(found: dict[str, list[Capacity]], options: argparse.Namespace
     console.print(" · ".join(f"{key} {value}" for key, value in about.items()), soft_wrap=True)
 
 
-def _search(model: Measurable, options: argparse.Namespace) -> Capacity:
+def _searches(model: Measurable, options: argparse.Namespace) -> list[Capacity]:
     promise = parse_promise(options.slo)
-    with local_engine({NAME: model.bundle}, slo={"p99_ms": 1e3 * promise.limit_s}) as engine:
-        wishes = Wishes(sample=str(model.sample), duration=f"{options.seconds}s", generator="fast")
+    wishes = Wishes(sample=str(model.sample), duration=f"{options.seconds}s", generator="fast")
+
+    def search(engine: LocalEngine, turn: Turn) -> Capacity:
         load, sample = plan_load("http://{}:{}".format(*engine.address), wishes)
-        return find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
+        return find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial), turn)
+
+    with ExitStack() as running:
+        slo = {"p99_ms": 1e3 * promise.limit_s}
+        engines = [
+            running.enter_context(local_engine({NAME: model.bundle}, slo=slo)) for _ in range(options.repeats)
+        ]
+        return in_turns([partial(search, engine) for engine in engines])
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

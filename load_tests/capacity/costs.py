@@ -1,15 +1,16 @@
-"""What one request, one batch and one row cost an engine, read off its own counters.
+"""What one request and batches of any size cost an engine, read off its own counters.
 
-Two closed loops, one narrow and one wide, tell what batches cost. In a closed loop requests come in
-bunches, as soon as others are answered; at random times each wakes the engine by itself, which costs
-more. Where the engine runs on this machine its processor time under random arrivals tells how much.
+They are counted in the very runs of a search: what a machine does in one minute says little of another,
+and batches beside a generator that sends at random times may take twice as long as in a closed loop.
 """
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from load_tests.server_view import Series, buckets_of
 
@@ -19,6 +20,8 @@ FULL_SHARE = 0.33
 """An engine without a cap takes half of a closed loop's rows, or all, into a batch."""
 N_FACTORS = 400
 """Points of a distribution: enough for four of them to lie beyond its 99th percentile."""
+FEW = 5
+"""Batches of a size whose mean tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,114 +30,130 @@ class Costs:
 
     Attributes:
         request_s: For each request beside its score: reading, checking, answering.
-        batch_s: For each batch, however small.
-        row_s: For each row of a batch.
+        curve: Rows of a batch and the seconds it takes, both rising.
         most_rows: Rows in a batch at most.
         replicas: Engines that share the requests evenly.
         scatter: Equally likely factors by which a batch takes longer or shorter; their mean is 1.
     """
 
     request_s: float
-    batch_s: float
-    row_s: float
+    curve: tuple[tuple[float, float], ...]
     most_rows: int = MOST_ROWS
     replicas: int = 1
     scatter: tuple[float, ...] = (1.0,)
 
+    def by_rows(self) -> list[float]:
+        """Seconds of a batch by its rows, from 0 to ``most_rows``.
+
+        Straight lines between the points of the curve; as its first before, in proportion after its last.
+        """
+        rows, seconds = np.array(self.curve).T
+        wanted = np.arange(self.most_rows + 1)
+        found = np.interp(wanted, rows, seconds) * np.maximum(1.0, wanted / rows[-1])
+        return [float(one) for one in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Batches of about one size: how many, their rows and their seconds in all."""
+
+    batches: float
+    rows: float
+    seconds: float
+
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """What short loads saw of an engine; two of the same kind add up to a longer one.
+    """What an engine counted during a load.
 
     Attributes:
-        requests: Requests answered.
-        seconds: Wall time.
-        batches: Batches that the engine scored.
-        rows: Rows in them.
-        batch_seconds: Time in the model.
-        cpu_seconds: Processor time of the engine; None where it runs elsewhere.
+        requests: Requests that it scored.
+        seconds: How long requests were sent.
+        sizes: Its batches, those of about one size together, in order.
+        cpu_s: Processor time of the engine; ``None`` where it runs elsewhere.
         batch_times: Points (upper edge in seconds, batches within it).
     """
 
     requests: float
     seconds: float
-    batches: float
-    rows: float
-    batch_seconds: float
-    cpu_seconds: float | None = None
+    sizes: tuple[Size, ...]
+    cpu_s: float | None = None
     batch_times: tuple[tuple[float, float], ...] = ()
 
-    def __add__(self, other: "Busy") -> "Busy":
-        cpu_s = None
-        if self.cpu_seconds is not None and other.cpu_seconds is not None:
-            cpu_s = self.cpu_seconds + other.cpu_seconds
-        mine, others = dict(self.batch_times), dict(other.batch_times)
-        times = tuple((edge, mine.get(edge, 0.0) + others.get(edge, 0.0)) for edge in sorted(mine | others))
-        return Busy(
-            self.requests + other.requests,
-            self.seconds + other.seconds,
-            self.batches + other.batches,
-            self.rows + other.rows,
-            self.batch_seconds + other.batch_seconds,
-            cpu_s,
-            times,
-        )
+    @property
+    def batch_s(self) -> float:
+        """Time in the model."""
+        return sum(size.seconds for size in self.sizes)
+
+    @property
+    def mean_rows(self) -> float:
+        """Of a batch."""
+        return sum(size.rows for size in self.sizes) / sum(size.batches for size in self.sizes)
 
 
 def busy_between(
-    before: Series,
-    after: Series,
-    model: str,
-    *,
-    requests: int,
-    seconds: float,
-    cpu_seconds: float | None = None,
+    before: Series, after: Series, model: str, *, seconds: float, cpu_s: float | None = None
 ) -> Busy:
     """A load's view, with the engine's counters before and after it."""
     grown = {key: value - before.get(key, 0.0) for key, value in after.items() if ("model", model) in key[1]}
 
-    def total(name: str) -> float:
-        return grown.get((name, frozenset({("model", model)})), 0.0)
+    def of_size(name: str, size: str) -> float:
+        return grown.get((name, frozenset({("model", model), ("rows", size)})), 0.0)
 
+    sizes, below = [], 0.0
+    for edge, within in buckets_of(grown, "tandem_batch_rows_bucket"):
+        label = f"{edge:g}" if math.isfinite(edge) else "+Inf"
+        rows, taken_s = (
+            of_size(name, label) for name in ("tandem_model_rows_total", "tandem_model_seconds_total")
+        )
+        if within > below:
+            sizes.append(Size(within - below, rows, taken_s))
+        below = within
+    requests = grown.get(("tandem_request_seconds_count", frozenset({("model", model)})), 0.0)
     return Busy(
-        requests,
-        seconds,
-        total("tandem_batch_rows_count"),
-        total("tandem_batch_rows_sum"),
-        total("tandem_batch_seconds_sum"),
-        cpu_seconds,
-        tuple(buckets_of(grown, "tandem_batch_seconds_bucket")),
+        requests, seconds, tuple(sizes), cpu_s, tuple(buckets_of(grown, "tandem_batch_seconds_bucket"))
     )
 
 
 def costs_of(
-    narrow: Busy,
-    wide: Busy,
-    scattered: Busy | None = None,
-    *,
-    replicas: int = 1,
-    waiting_rows: float = 0.0,
+    runs: Iterable[Busy], closed: Busy, *, replicas: int = 1, waiting_rows: float = 0.0
 ) -> Costs | None:
-    """The costs behind two closed loops and an open one; ``None`` where the engine did not count batches.
+    """The costs behind some runs; ``None`` where the engine did not count.
 
-    Two batch sizes give a line, its offset and slope; what the wide loop's throughput leaves is
-    the request's own cost, because there the engine was never idle. Where requests come ``scattered``
-    it is the processor time that they took, without the model's, if that is more. Batches far smaller
-    than the rows that the wide loop kept waiting at each replica are as large as the engine makes them.
-    All batches of the wide loop are about as large, so what they took tells how it scatters.
+    The median of the runs, so that a disturbed one does not matter.
+
+    Args:
+        runs: At rates where the capacity is looked for.
+        closed: A closed loop, whose batches are all about as large: they tell how much one takes longer than
+            another. Where nobody knows the engine's processor time, it also tells what requests cost, because
+            there the engine was never idle.
+        replicas: Engines that shared the requests.
+        waiting_rows: What the closed loop kept waiting at each. If its batches are far smaller, they
+            are as large as the engine makes them.
     """
-    if min(narrow.batches, wide.batches, wide.requests) <= 0:
+    seen = [run for run in runs if run.requests and run.sizes]
+    if not seen or not closed.requests or not closed.sizes:
         return None
-    small, large = narrow.rows / narrow.batches, wide.rows / wide.batches
-    low_s, high_s = narrow.batch_seconds / narrow.batches, wide.batch_seconds / wide.batches
-    row_s = max(0.0, (high_s - low_s) / (large - small)) if large > small else low_s / small
-    batch_s = max(0.0, low_s - row_s * small)
-    loop_s = replicas * wide.seconds / wide.requests
-    request_s = max(loop_s - replicas * wide.batch_seconds / wide.requests, 0.0)
-    if scattered is not None and scattered.cpu_seconds is not None and scattered.requests:
-        request_s = max(request_s, (scattered.cpu_seconds - scattered.batch_seconds) / scattered.requests)
-    most_rows = max(1, round(large)) if large < FULL_SHARE * waiting_rows else MOST_ROWS
-    return Costs(request_s, batch_s, row_s, most_rows, replicas, scatter_of(wide.batch_times))
+    curve = _curve(seen) or _curve([closed])
+    in_runs = [(run.cpu_s - run.batch_s) / run.requests for run in seen if run.cpu_s is not None]
+    in_loop = (replicas * closed.seconds - closed.batch_s) / closed.requests
+    request_s = max(0.0, statistics.median(in_runs) if in_runs else in_loop)
+    capped = closed.mean_rows < FULL_SHARE * waiting_rows
+    most_rows = max(1, round(closed.mean_rows)) if capped else MOST_ROWS
+    return Costs(request_s, curve, most_rows, replicas, scatter_of(closed.batch_times))
+
+
+def _curve(runs: Sequence[Busy]) -> tuple[tuple[float, float], ...]:
+    """Rows and seconds of batches of each size: medians over the runs that saw some of it."""
+    means: dict[int, list[tuple[float, float]]] = {}
+    for size in (size for run in runs for size in run.sizes if size.batches >= FEW):
+        rows = size.rows / size.batches
+        means.setdefault(math.ceil(math.log2(rows)), []).append((rows, size.seconds / size.batches))
+    points: list[tuple[float, float]] = []
+    for _, seen in sorted(means.items()):
+        rows, seconds = np.median(np.array(seen), axis=0).tolist()
+        points.append((rows, max(seconds, points[-1][1] if points else 0.0)))
+    return tuple(points)
 
 
 def scatter_of(times: Sequence[tuple[float, float]]) -> tuple[float, ...]:
@@ -148,5 +167,5 @@ def scatter_of(times: Sequence[tuple[float, float]]) -> tuple[float, ...]:
         return (1.0,)
     edges, counts = np.array([(0.0, 0.0), *finite]).T
     shares = (np.arange(N_FACTORS) + 0.5) / N_FACTORS
-    factors = np.interp(shares * counts[-1], counts, edges)
+    factors: NDArray[np.float64] = np.interp(shares * counts[-1], counts, edges)
     return tuple((factors / factors.mean()).tolist())

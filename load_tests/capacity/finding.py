@@ -1,20 +1,18 @@
 """Searches a running engine for its capacity, and says what a simulation makes of its costs."""
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import msgspec
-import numpy as np
 
 from load_tests.capacity.costs import Busy, Costs, busy_between, costs_of
-from load_tests.capacity.search import Capacity, RunRate, Trial, find_max, tolerated_late
-from load_tests.capacity.simulation import as_noisy, predict, simulated_trial
+from load_tests.capacity.search import Capacity, Trial, find_max, tolerated_late
+from load_tests.capacity.simulation import predict, simulated_trial
+from load_tests.capacity.turns import Turn
 from load_tests.command import check_answered
 from load_tests.fast.generator import FOREVER, Patience
-from load_tests.fast.run import OPEN_LOOP_CONNECTIONS, FastOutcome, run_fast
-from load_tests.results.recording import Recording
+from load_tests.fast.run import FastLoad, FastOutcome, run_fast
 from load_tests.results.result import Load, latency_of, summarise
 from load_tests.results.slo import Promise, judge
 from load_tests.running import fast_load, payloads_of
@@ -23,171 +21,116 @@ from load_tests.target import parse_url
 from load_tests.watching import LOOPBACK, cpu_seconds, listeners
 
 GUESS_S = 2.0
-SCATTERED_S = 4.0
-FEW = 100
-"""Requests of a second whose 99th percentile means nothing."""
 GUESS_CONNECTIONS = 64
 PATIENCE_S = 30.0
-"""How long the requests of a short load wait: refused ones would be sent again at once, an overload."""
-SCATTERED_SHARE = 0.5
-"""Of the closed loop's rate, at which single requests wake the engine and it is not overloaded."""
+"""How long the requests of a closed loop wait: refused ones would be sent again at once, an overload."""
 MIN_REQUESTS = 1500
 """Requests in a trial at least: with fewer, a 99th percentile is hardly known."""
+N_TELLING = 25
+"""The last runs of a search tell what requests and batches cost: those near the capacity, and of the minute
+in which it was confirmed."""
 
 
-def find_capacity(load: Load, sample: str, promise: Promise, tell: Callable[[Trial], None]) -> Capacity:
-    """Search for the largest Poisson rate at which an engine keeps a promise; ``tell`` hears each run.
+def find_capacity(
+    load: Load, sample: str, promise: Promise, tell: Callable[[Trial], None], turn: Turn = nullcontext
+) -> Capacity:
+    """Search for the largest Poisson rate at which an engine keeps a promise.
 
-    What requests and batches cost is measured before the search and after it: in the minutes between a
-    machine may become another one, and the prediction is to be of both.
+    What a simulation expects of the costs that the engine counted in the runs is told beside it.
+
+    Args:
+        load: What to send, and where.
+        sample: Parquet with rows to send.
+        promise: What must be kept.
+        tell: Hears each run.
+        turn: Within one each run is made, and the simulation.
     """
     payloads, replicas = payloads_of(load, sample), _replicas(load)
-    patient = payloads_of(msgspec.structs.replace(load, deadline_s=PATIENCE_S), sample)
-    before = _look(load, patient, replicas)
-    check_answered(summarise(load, before.wide.recording))
-    found = find_max(promise, _rate_runner(load, payloads, promise, tell), first_guess=before.wide.rate)
-    after = _look(load, patient, replicas, rate=before.scattered.rate)
-    return _with_prediction(msgspec.structs.replace(found, replicas=replicas), before + after, load)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a short load saw.
-
-    Attributes:
-        recording: Outcomes.
-        busy: What it saw of the engine, if that counts.
-        seconds: How long it was.
-        p99s: The 99th percentile of latency of each of its seconds.
-    """
-
-    recording: Recording
-    busy: Busy | None
-    seconds: float
-    p99s: tuple[float, ...]
-
-    @property
-    def rate(self) -> float:
-        """Requests answered a second."""
-        return self.recording.latencies().n / self.seconds
-
-    def __add__(self, other: "_Seen") -> "_Seen":
-        recording = Recording()
-        recording.merge(self.recording)
-        recording.merge(other.recording)
-        busy = self.busy + other.busy if self.busy and other.busy else None
-        return _Seen(recording, busy, self.seconds + other.seconds, self.p99s + other.p99s)
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Three short loads without refusals: one request at a time, many at once, some at random times."""
-
-    narrow: _Seen
-    wide: _Seen
-    scattered: _Seen
-
-    def __add__(self, other: "_Look") -> "_Look":
-        return _Look(self.narrow + other.narrow, self.wide + other.wide, self.scattered + other.scattered)
-
-
-def _look(load: Load, patient: list[bytes], replicas: int, *, rate: float | None = None) -> _Look:
-    narrow = _short_load(load, patient, connections=1)
-    wide = _short_load(load, patient, connections=GUESS_CONNECTIONS * replicas)
-    rate = rate or max(1.0, SCATTERED_SHARE * wide.rate)
-    scattered = _short_load(load, patient, seconds=SCATTERED_S, rate=rate)
-    return _Look(narrow, wide, scattered)
-
-
-def _short_load(
-    load: Load,
-    payloads: list[bytes],
-    *,
-    seconds: float | None = None,
-    connections: int = OPEN_LOOP_CONNECTIONS,
-    rate: float | None = None,
-) -> _Seen:
-    target, seconds = parse_url(load.url), seconds or GUESS_S
-    engine = listeners(target.port) if target.host in LOOPBACK else []
-    before, used_s = read_metrics(target), cpu_seconds(engine)
-    outcome = run_fast(fast_load(load, payloads, duration_s=seconds, connections=connections, rate=rate))
-    used_s, after = cpu_seconds(engine) - used_s, read_metrics(target)
-    recording = outcome.recording
-    latencies = [second.latencies for second in recording.seconds.values()]
-    p99s = tuple(one.percentile(99) for one in latencies if one.n >= FEW)
-    busy = None
-    if before is not None and after is not None:
-        busy = busy_between(
-            before,
-            after,
-            load.model,
-            requests=recording.latencies().n,
-            seconds=seconds,
-            cpu_seconds=used_s if engine else None,
-        )
-    return _Seen(recording, busy, seconds, p99s)
-
-
-def _with_prediction(found: Capacity, look: _Look, load: Load) -> Capacity:
-    costs = _costs(found, look, load)
-    if costs is None:
+    with turn():
+        closed, busy = _closed_loop(load, sample, replicas)
+    check_answered(summarise(load, closed.recording))
+    rate = closed.recording.latencies().n / GUESS_S
+    runs = _Runs(load, payloads, promise, tell, turn)
+    found = find_max(promise, runs.run, first_guess=rate)
+    found = msgspec.structs.replace(found, replicas=replicas)
+    counted = runs.counted[: len(found.trials)][-N_TELLING:]
+    waiting_rows = GUESS_CONNECTIONS * load.rows_per_request
+    costs = busy and costs_of(filter(None, counted), busy, replicas=replicas, waiting_rows=waiting_rows)
+    if not costs:
         return found
-    rows = load.rows_per_request
-    predicted = predict(costs, found.promise, first_guess=look.wide.rate, rows_per_request=rows)
+    with turn():
+        return _with_prediction(found, costs, rate, load.rows_per_request)
+
+
+def _with_prediction(found: Capacity, costs: Costs, first_guess: float, rows_per_request: int) -> Capacity:
+    """What was found, beside what a simulation finds with these costs."""
+    predicted = predict(costs, found.promise, first_guess=first_guess, rows_per_request=rows_per_request)
     curve = tuple(
-        simulated_trial(costs, found.promise, trial.rate, rows_per_request=rows) for trial in found.curve
+        simulated_trial(costs, found.promise, trial.rate, rows_per_request=rows_per_request)
+        for trial in found.curve
     )
     return msgspec.structs.replace(found, predicted_rate=predicted.rate, predicted_curve=curve)
 
 
-def _costs(found: Capacity, look: _Look, load: Load) -> Costs | None:
-    if look.narrow.busy is None or look.wide.busy is None:
-        return None
-    rows = load.rows_per_request
-    costs = costs_of(
-        look.narrow.busy,
-        look.wide.busy,
-        look.scattered.busy,
-        replicas=found.replicas,
-        waiting_rows=GUESS_CONNECTIONS * rows,
-    )
-    if costs is None or not look.scattered.p99s:
-        return costs
-    # The upper quartile: a stall spoils single seconds, which lead the search astray as little, but its runs
-    # fall into better seconds and worse ones, and most must hold.
-    return as_noisy(
-        costs,
-        look.scattered.rate,
-        float(np.percentile(look.scattered.p99s, 75)),
-        promise_s=found.promise.limit_s,
-        patience_s=PATIENCE_S,
-        rows_per_request=rows,
-    )
+class _Runs:
+    """Runs rates, and remembers what the engine counted in each, as far as it counts."""
+
+    def __init__(
+        self,
+        load: Load,
+        payloads: list[bytes],
+        promise: Promise,
+        tell: Callable[[Trial], None],
+        turn: Turn,
+    ) -> None:
+        self._load = load
+        self._payloads = payloads
+        self._promise = promise
+        self._tell = tell
+        self._turn = turn
+        self.counted: list[Busy | None] = []
+
+    def run(self, rate: float, to_the_end: bool) -> Trial:
+        """One rate, with arrivals of its own."""
+        duration_s = max(self._load.duration_s, MIN_REQUESTS / rate)
+        n_late = tolerated_late(self._promise, math.ceil(rate * duration_s))
+        patience = FOREVER if to_the_end else Patience(self._promise.limit_s, n_late)
+        seed = len(self.counted) + 1
+        fast = fast_load(
+            self._load, self._payloads, duration_s=duration_s, rate=rate, seed=seed, patience=patience
+        )
+        with self._turn():
+            outcome, busy = _counted(self._load, fast)
+        self.counted.append(busy)
+        trial = _trial(self._promise, rate, duration_s, outcome)
+        self._tell(trial)
+        return trial
+
+
+def _closed_loop(load: Load, sample: str, replicas: int) -> tuple[FastOutcome, Busy | None]:
+    """Many requests at once for a short time, none of them refused."""
+    patient = payloads_of(msgspec.structs.replace(load, deadline_s=PATIENCE_S), sample)
+    connections = GUESS_CONNECTIONS * replicas
+    return _counted(load, fast_load(load, patient, duration_s=GUESS_S, connections=connections))
+
+
+def _counted(load: Load, fast: FastLoad) -> tuple[FastOutcome, Busy | None]:
+    """The outcome, and what the engine counted meanwhile."""
+    target = parse_url(load.url)
+    engine = listeners(target.port) if target.host in LOOPBACK else []
+    before, used_s = read_metrics(target), cpu_seconds(engine)
+    outcome = run_fast(fast)
+    used_s, after = cpu_seconds(engine) - used_s, read_metrics(target)
+    if before is None or after is None:
+        return outcome, None
+    cpu_s = used_s if engine else None
+    return outcome, busy_between(before, after, load.model, seconds=fast.duration_s, cpu_s=cpu_s)
 
 
 def _replicas(load: Load) -> int:
     """Processes that listen on the engine's port, 1 where it is on another machine."""
     target = parse_url(load.url)
     return len(listeners(target.port)) or 1 if target.host in LOOPBACK else 1
-
-
-def _rate_runner(
-    load: Load, payloads: list[bytes], promise: Promise, tell: Callable[[Trial], None]
-) -> RunRate:
-    seeds: Iterator[int] = itertools.count(1)
-
-    def run(rate: float, to_the_end: bool) -> Trial:
-        duration_s = max(load.duration_s, MIN_REQUESTS / rate)
-        n_late = tolerated_late(promise, math.ceil(rate * duration_s))
-        patience = FOREVER if to_the_end else Patience(promise.limit_s, n_late)
-        outcome = run_fast(
-            fast_load(load, payloads, duration_s=duration_s, rate=rate, seed=next(seeds), patience=patience)
-        )
-        trial = _trial(promise, rate, duration_s, outcome)
-        tell(trial)
-        return trial
-
-    return run
 
 
 def _trial(promise: Promise, rate: float, duration_s: float, outcome: FastOutcome) -> Trial:

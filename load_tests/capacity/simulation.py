@@ -9,7 +9,6 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,6 @@ SIMULATED_REQUESTS = 8_000
 SEED = 7
 N_TIMED = 4
 """Batches of each size that the engine times before it serves, of which it believes the fastest."""
-MOST_NOISE = 2.0
-N_HALVINGS = 6
-"""Steps in which the power of the noise is found, between 0 and ``MOST_NOISE``."""
 
 
 def simulate(
@@ -37,7 +33,6 @@ def simulate(
     *,
     promise_s: float,
     rows_per_request: int = 1,
-    deadline_s: float | None = None,
 ) -> NDArray[np.float64]:
     """Latency in seconds of each arrival at one replica; infinite where it was refused.
 
@@ -46,10 +41,8 @@ def simulate(
         arrivals: Seconds, rising.
         promise_s: What the engine promises.
         rows_per_request: Rows in each.
-        deadline_s: How long requests wait; as long as is promised if not given.
     """
-    budget_s = promise_s if deadline_s is None else deadline_s
-    return _Replica(costs, promise_s).run(np.asarray(arrivals).tolist(), rows_per_request, budget_s)
+    return _Replica(costs, promise_s).run(np.asarray(arrivals).tolist(), rows_per_request, promise_s)
 
 
 def simulated_trial(costs: Costs, promise: Promise, rate: float, *, rows_per_request: int = 1) -> Trial:
@@ -72,44 +65,6 @@ def predict(costs: Costs, promise: Promise, *, first_guess: float, rows_per_requ
     return find_max(promise, run, first_guess=first_guess)
 
 
-def as_noisy(
-    costs: Costs, rate: float, p99_s: float, *, promise_s: float, patience_s: float, rows_per_request: int = 1
-) -> Costs:
-    """The costs with their scatter raised to the power at which a rate has the latency that was measured.
-
-    A histogram does not tell what comes of a machine where loop, model and client wait for each other.
-    Its 99th percentile of latency does.
-
-    Args:
-        costs: As the counters tell them.
-        rate: Requests a second, far from overload.
-        p99_s: The 99th percentile measured at that rate.
-        promise_s: What the engine promises.
-        patience_s: How long the requests would have waited.
-        rows_per_request: Rows in each.
-    """
-    arrivals, low, high = _arrivals(costs, rate), 0.0, MOST_NOISE
-    for _ in range(N_HALVINGS):
-        power = (low + high) / 2
-        latencies = simulate(
-            _scattered(costs, power),
-            arrivals,
-            promise_s=promise_s,
-            rows_per_request=rows_per_request,
-            deadline_s=patience_s,
-        )
-        if np.percentile(latencies, 99) < p99_s:
-            low = power
-        else:
-            high = power
-    return _scattered(costs, (low + high) / 2)
-
-
-def _scattered(costs: Costs, power: float) -> Costs:
-    factors = np.array(costs.scatter) ** power
-    return replace(costs, scatter=tuple((factors / factors.mean()).tolist()))
-
-
 def _arrivals(costs: Costs, rate: float) -> NDArray[np.float64]:
     """At one replica."""
     random_arrivals = np.random.default_rng(SEED)
@@ -127,6 +82,7 @@ class _Replica:
 
     def __init__(self, costs: Costs, promise_s: float) -> None:
         self._costs = costs
+        self._by_rows = costs.by_rows()
         self._chance = random.Random(SEED)
         self._admission = Admission(promise_s, costs.most_rows)
         self._learn_costs()
@@ -164,7 +120,7 @@ class _Replica:
         self._admission.settle()
 
     def _cost_s(self, n_rows: int) -> float:
-        return (self._costs.batch_s + n_rows * self._costs.row_s) * self._chance.choice(self._costs.scatter)
+        return self._by_rows[n_rows] * self._chance.choice(self._costs.scatter)
 
     def _read(self, index: int, n_rows: int, arrived_s: float, budget_s: float) -> None:
         self._now_s += self._costs.request_s / 2

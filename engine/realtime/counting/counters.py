@@ -21,6 +21,8 @@ SECONDS = tuple(
 )
 """Upper bounds of latency buckets: from 50 µs to 30 s, at most 1.7 times apart."""
 ROWS = tuple(float(1 << power) for power in range(17))
+SIZES = (*(f"{rows:g}" for rows in ROWS), "+Inf")
+"""Of batches: each up to so many rows, and over the one before."""
 DOORS = ("json", "binary", "rows", "arrow", "grpc")
 STATUSES = ("200", "400", "403", "404", "405", "408", "409", "413", "415", "429", "500", "503", "504")
 SHED = ("overloaded", "expired", "cancelled")
@@ -67,6 +69,8 @@ FAMILIES = (
     Family("tandem_stage_seconds", "Parts of a request's time.", "histogram", (("stage", STAGES),), SECONDS),
     Family("tandem_batch_seconds", "Time in the model, per batch.", "histogram", (), SECONDS),
     Family("tandem_batch_rows", "Rows scored together.", "histogram", (), ROWS),
+    Family("tandem_model_seconds_total", "Time in the model, by batch size.", "counter", (("rows", SIZES),)),
+    Family("tandem_model_rows_total", "Rows scored, by batch size.", "counter", (("rows", SIZES),)),
 )
 CELLS_PER_MODEL = sum(family.n_cells * len(list(family.series())) for family in FAMILIES)
 
@@ -96,6 +100,9 @@ _LATE, _IN_FLIGHT = offset("tandem_late_total"), offset("tandem_in_flight")
 _FAILED_S = offset("tandem_failed_seconds_total")
 _REQUEST_S, _BATCH_S = offset("tandem_request_seconds"), offset("tandem_batch_seconds")
 _BATCH_ROWS = offset("tandem_batch_rows")
+_MODEL_S, _MODEL_ROWS = (
+    offset(name, SIZES[0]) for name in ("tandem_model_seconds_total", "tandem_model_rows_total")
+)
 _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S = (offset("tandem_stage_seconds", stage) for stage in STAGES)
 _TOOK = (_REQUEST_S, _DECODE_S, _QUEUE_S, _SCORE_S, _ENCODE_S)
 """Where the histograms of a scored request's times begin."""
@@ -173,6 +180,8 @@ class ModelCounters:
             self._batches.clear()
             self._count(_BATCH_ROWS, ROWS, n_rows, 1)
             self._count(_BATCH_S, SECONDS, seconds, 1e9)
+            self._add_by_size(_MODEL_S, n_rows, seconds * 1e9)
+            self._add_by_size(_MODEL_ROWS, n_rows, n_rows)
             self.cells[_LAST_S] = int(moments[-1])
 
     def _count(self, at: int, bounds: tuple[float, ...], values: NDArray[np.float64], unit: float) -> None:
@@ -181,6 +190,11 @@ class ModelCounters:
         places = np.searchsorted(bounds, values)
         cells[at : at + n_buckets] += np.bincount(places, minlength=n_buckets)
         cells[at + n_buckets] += int(values.sum() * unit)
+
+    def _add_by_size(self, at: int, n_rows: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+        """Add values of batches to the cells that begin ``at`` one, by the rows of each batch."""
+        sums = np.bincount(np.searchsorted(ROWS, n_rows), values, minlength=len(SIZES))
+        np.asarray(self.cells)[at : at + len(SIZES)] += sums.astype(np.int64)
 
     def request_shed(self, reason: str) -> None:
         """A request was not scored."""

@@ -5,70 +5,95 @@ import math
 import numpy as np
 import pytest
 
-from load_tests.capacity.costs import Busy, Costs, busy_between, costs_of, scatter_of
-from load_tests.server_view import parse_metrics
+from engine.realtime.counting.counters import ModelCounters
+from engine.realtime.counting.exposition import render
+from load_tests.capacity.costs import Busy, Costs, Size, busy_between, costs_of, scatter_of
+from load_tests.server_view import Series, parse_metrics
 
 
-def test_costs_are_read_off_two_closed_loops() -> None:
-    true = Costs(request_s=50e-6, batch_s=20e-6, row_s=1e-6)
-    narrow = Busy(1000, 1.0, 1000, 1000, 1000 * (true.batch_s + true.row_s))
-    batches, size = 500, 30
-    busy_s = batches * (true.batch_s + size * (true.row_s + true.request_s))
-    wide = Busy(batches * size, busy_s, batches, batches * size, batches * (true.batch_s + size * true.row_s))
-    found = costs_of(narrow, wide)
+def busy(*batches: tuple[int, int, float], cpu_s: float | None = None, seconds: float = 1.0) -> Busy:
+    """What was counted of batches, each so many times, of so many rows and taking so long."""
+    sizes = tuple(Size(n, n * rows, n * taken_s) for n, rows, taken_s in batches)
+    return Busy(sum(size.rows for size in sizes), seconds, sizes, cpu_s)
+
+
+def test_the_costs_are_the_medians_of_the_runs() -> None:
+    run = busy((100, 1, 0.001), (50, 8, 0.002), cpu_s=0.2 + 500 * 50e-6)
+    stalled = busy((100, 1, 0.005), (50, 8, 0.009), cpu_s=2.0)
+    idle = busy((100, 1, 0.0005), cpu_s=0.05)
+    found = costs_of([run, stalled, run, idle, run], busy((100, 8, 0.002)))
     assert found is not None
-    assert (found.request_s, found.batch_s, found.row_s) == pytest.approx(
-        (true.request_s, true.batch_s, true.row_s)
-    )
+    assert found.request_s == pytest.approx(50e-6)
+    assert found.curve == ((1, pytest.approx(0.001)), (8, pytest.approx(0.002)))
 
 
-def test_requests_that_come_one_by_one_cost_what_they_took_of_the_processor() -> None:
-    narrow, wide = Busy(100, 1.0, 100, 100, 0.001), Busy(1000, 0.1, 100, 1000, 0.01)
-    bunched = costs_of(narrow, wide)
-    scattered = costs_of(narrow, wide, Busy(500, 1.0, 500, 500, 0.005, cpu_seconds=0.105))
-    elsewhere = costs_of(narrow, wide, Busy(500, 1.0, 500, 500, 0.005))
-    assert bunched is not None
-    assert scattered is not None
-    assert bunched.request_s == pytest.approx(90e-6)
-    assert scattered.request_s == pytest.approx(200e-6)
-    assert elsewhere == bunched
+def test_sizes_hardly_seen_and_runs_that_nothing_answered_tell_nothing() -> None:
+    run = busy((100, 1, 0.001), (4, 8, 9.0), cpu_s=0.2)
+    found = costs_of([run, Busy(0, 1.0, (), 0.3)], busy((100, 8, 0.002)))
+    assert found is not None
+    assert found.curve == ((1, pytest.approx(0.001)),)
+
+
+def test_a_larger_batch_takes_no_less() -> None:
+    found = costs_of([busy((100, 1, 0.002), (100, 4, 0.001))], busy((100, 8, 0.002)))
+    assert found is not None
+    assert [seconds for _, seconds in found.curve] == pytest.approx([0.002, 0.002])
+
+
+def test_where_the_processor_is_not_seen_a_loop_that_never_idles_tells_what_requests_cost() -> None:
+    closed = busy((100, 10, 0.001), seconds=0.15)
+    found = costs_of([busy((100, 1, 0.001))], closed)
+    assert found is not None
+    assert found.request_s == pytest.approx(50e-6)
+    shared = costs_of([busy((100, 1, 0.001))], closed, replicas=2)
+    assert shared is not None
+    assert shared.request_s == pytest.approx(200e-6)
 
 
 def test_batches_smaller_than_what_waits_are_as_large_as_they_get() -> None:
-    wide = Busy(1000, 1.0, 125, 1000, 1.0)
-    found = costs_of(Busy(100, 1.0, 100, 100, 0.5), wide, waiting_rows=64)
-    assert found is not None
-    assert found.most_rows == 8
-    uncapped = costs_of(Busy(100, 1.0, 100, 100, 0.5), wide, waiting_rows=16)
+    capped = costs_of([busy((9, 1, 0.001))], busy((125, 8, 0.008)), waiting_rows=64)
+    uncapped = costs_of([busy((9, 1, 0.001))], busy((125, 8, 0.008)), waiting_rows=16)
+    assert capped is not None
     assert uncapped is not None
+    assert capped.most_rows == 8
     assert uncapped.most_rows > 64
 
 
 def test_an_engine_that_counts_no_batches_has_no_costs() -> None:
-    assert costs_of(Busy(10, 1, 0, 0, 0), Busy(10, 1, 0, 0, 0)) is None
+    nothing = Busy(10, 1.0, ())
+    assert costs_of([nothing], busy((10, 1, 0.1))) is None
+    assert costs_of([busy((10, 1, 0.1))], nothing) is None
 
 
-def test_a_loop_s_view_is_the_growth_of_the_engine_s_counters() -> None:
-    before = parse_metrics('tandem_batch_rows_sum{model="late"} 5\ntandem_batch_rows_count{model="late"} 5')
-    after = parse_metrics(
-        'tandem_batch_rows_sum{model="late"} 45\ntandem_batch_rows_count{model="late"} 15\n'
-        'tandem_batch_seconds_sum{model="late"} 0.5\n'
-        'tandem_batch_seconds_bucket{model="late",le="0.05"} 7\n'
-        'tandem_batch_seconds_bucket{model="late",le="+Inf"} 10\n'
-        'tandem_batch_seconds_bucket{model="other",le="0.05"} 3'
-    )
-    seen = busy_between(before, after, "late", requests=40, seconds=2.0)
-    assert seen == Busy(40, 2.0, 10, 40, 0.5, None, ((0.05, 7), (math.inf, 10)))
+def test_between_its_points_a_curve_is_straight_and_beyond_them_it_grows_as_the_rows_do() -> None:
+    by_rows = Costs(0.0, ((2.0, 0.002), (4.0, 0.003)), most_rows=8).by_rows()
+    expected = [0.002, 0.002, 0.002, 0.0025, 0.003, 0.00375, 0.0045, 0.00525, 0.006]
+    assert by_rows == pytest.approx(expected)
 
 
-def test_two_looks_add_up() -> None:
-    one = Busy(40, 2.0, 10, 40, 0.5, 0.7, ((0.05, 7), (math.inf, 10)))
-    two = Busy(10, 1.0, 5, 10, 0.1, 0.2, ((0.03, 4), (0.05, 5), (math.inf, 5)))
-    both = one + two
-    assert (both.requests, both.seconds, both.batches, both.rows) == (50, 3.0, 15, 50)
-    assert both.cpu_seconds == pytest.approx(0.9)
-    assert both.batch_times == ((0.03, 4), (0.05, 12), (math.inf, 15))
-    assert (one + Busy(1, 1, 1, 1, 1)).cpu_seconds is None
+def test_what_an_engine_counted_meanwhile_is_the_growth_of_its_counters() -> None:
+    counters, other = ModelCounters(), ModelCounters()
+
+    def seen() -> Series:
+        cells = {"late": counters.cells.tolist(), "other": other.cells.tolist()}
+        return parse_metrics(render(cells, {}).decode())
+
+    counters.batch_scored(3, 0.5)
+    counters.settle()
+    before = seen()
+    for n_rows, cost_s in ((3, 0.002), (4, 0.003), (1, 0.001), (100_000, 0.02)):
+        counters.batch_scored(n_rows, cost_s)
+        other.batch_scored(n_rows, cost_s)
+    for _ in range(4):
+        counters.request_scored(1, 0, False, (0.01,) * 5)
+    counters.settle()
+    other.settle()
+    found = busy_between(before, seen(), "late", seconds=2.0, cpu_s=0.5)
+    assert (found.requests, found.seconds, found.cpu_s) == (4, 2.0, 0.5)
+    assert [(size.batches, size.rows) for size in found.sizes] == [(1, 1), (2, 7), (1, 100_000)]
+    assert [size.seconds for size in found.sizes] == pytest.approx([0.001, 0.005, 0.02])
+    assert found.batch_s == pytest.approx(0.026)
+    assert dict(found.batch_times)[math.inf] == 4
 
 
 def test_batches_scatter_as_their_histogram_does() -> None:
