@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import msgspec
 
 from load_tests.capacity.costs import Busy, Costs, busy_between, costs_of
-from load_tests.capacity.search import Capacity, Trial, find_max, tolerated_late
+from load_tests.capacity.search import N_REPEATS, N_STAIRS, Capacity, Trial, find_max, tolerated_late
 from load_tests.capacity.simulation import predict, simulated_trial
 from load_tests.capacity.turns import Turn
 from load_tests.command import check_answered
@@ -26,9 +26,9 @@ PATIENCE_S = 30.0
 """How long the requests of a closed loop wait: refused ones would be sent again at once, an overload."""
 MIN_REQUESTS = 1500
 """Requests in a trial at least: with fewer, a 99th percentile is hardly known."""
-N_TELLING = 25
-"""The last runs of a search tell what requests and batches cost: those near the capacity, and of the minute
-in which it was confirmed."""
+N_TELLING = N_STAIRS + N_REPEATS
+"""The last runs of a search tell what requests and batches cost: those near the capacity, in the minutes that
+it was found in."""
 
 
 def find_capacity(

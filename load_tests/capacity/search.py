@@ -20,19 +20,20 @@ CONFIDENCE_Z = 1.645
 FIRST_STEP = 1.5
 SMALLEST_STEP = 1.04
 """Factors by which the staircase moves."""
-N_STAIRS = 12
-"""Runs at the smallest step, whose mean is the estimate."""
+N_IN_A_ROW = 2
+"""So many runs must hold before the rate is raised: where every other run holds, most repeats may fail."""
+N_STAIRS = 32
+"""Runs since the step was smallest, whose median is the estimate."""
 N_ALIKE = 4
-"""So many runs with the same outcome in a row tell that the capacity is far from there."""
-MOST_RUNS = 60
-"""Of a staircase."""
+"""So many moves in the same direction tell that the capacity is far from there."""
+MOST_MOVES = 24
+"""After so many the runs count however large the step is: on some machines it never rests."""
 MARGIN = 0.98
 """Half a step: where runs hold just so, the rate confirmed lies on the side that holds."""
 N_REPEATS = 5
-MAX_STAIRCASES = 3
 STEP_DOWN = 0.97
-"""Where the repeats fail in the end, the rate is lowered by this, then by its square, and so on."""
-MAX_STEPS_DOWN = 10
+"""Where most repeats fail, the rate is lowered by this."""
+MAX_STEPS_DOWN = 16
 MAX_FALL = 32
 """The search gives up below the first guess divided by this."""
 CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
@@ -150,51 +151,40 @@ class _Search:
         self.confirming: list[Trial] = []
 
     def staircase(self, guess: float) -> float:
-        """The rate that holds every other time; 0 where none did.
+        """The rate that holds seven times out of ten; 0 where none did.
 
-        Each run that holds raises the rate by a step, each other lowers it; the step shrinks at
-        every turn, and the estimate is the geometric mean of the rates tried at the smallest. One
-        spoiled run moves it by a step's share, not by half of what is left to search. A spoiled minute
-        leaves a long way to go: several outcomes alike make the step grow again (Taylor and Creelman's
-        PEST, 1967), and the rates on the way there do not count. On a machine that changes all the time the
-        step never rests at its smallest; the estimate then is the mean of the last rates tried.
+        Two runs in a row that hold raise the rate by a step, one that does not lowers it, which settles
+        where two in a row hold every other time. The step shrinks at every turn; the estimate is the median
+        of the rates tried since it was smallest, in whatever minutes. One spoiled run moves it by a step's
+        share, not by half of what is left to search. A spoiled minute leaves a long way to go: several moves
+        alike make the step grow again (Taylor and Creelman's PEST, 1967).
         """
-        rate, step = guess, FIRST_STEP
-        outcomes: list[bool] = []
-        tried: list[float] = []
-        visited: list[float] = []
-        while len(visited) < N_STAIRS and len(outcomes) < MOST_RUNS and rate > guess / MAX_FALL:
-            outcomes.append(held := self._holds(rate))
-            tried.append(rate)
-            if outcomes[-2:] in ([True, False], [False, True]):
+        rate, step, n_held = guess, FIRST_STEP, 0
+        moves: list[bool] = []
+        stairs: list[float] = []
+        while len(stairs) < N_STAIRS and rate > guess / MAX_FALL:
+            if stairs or step == SMALLEST_STEP or len(moves) >= MOST_MOVES:
+                stairs.append(rate)
+            holds = self._holds(rate)
+            n_held = n_held + 1 if holds else 0
+            if holds and n_held < N_IN_A_ROW:
+                continue
+            n_held = 0
+            moves.append(holds)
+            if moves[-2:] in ([True, False], [False, True]):
                 step = max(SMALLEST_STEP, math.sqrt(step))
-            elif outcomes[-N_ALIKE:] == [held] * N_ALIKE:
+            elif moves[-N_ALIKE:] == [holds] * N_ALIKE:
                 step = min(FIRST_STEP, step**2)
-                visited.clear()
-            if step == SMALLEST_STEP:
-                visited.append(rate)
-            rate *= step if held else 1 / step
-        if not visited and rate > guess / MAX_FALL:
-            visited = tried[-N_STAIRS:]
-        return statistics.geometric_mean(visited) if visited else 0.0
+            rate *= step if holds else 1 / step
+        return statistics.median(stairs) if rate > guess / MAX_FALL else 0.0
 
     def confirmed(self, guess: float) -> float:
-        """A rate most of whose repeats hold; 0 where there is none.
-
-        Where they do not, another staircase is climbed and the median of all estimates tried; only
-        when that fails as well is the rate lowered until its repeats hold.
-        """
-        estimates: list[float] = []
-        while len(estimates) < MAX_STAIRCASES:
-            estimates.append(self.staircase(guess))
-            rate = MARGIN * statistics.median(estimates)
+        """A rate most of whose repeats hold, at the staircase's end or some steps below it; 0 without one."""
+        rate = MARGIN * self.staircase(guess)
+        for _ in range(MAX_STEPS_DOWN):
             if not rate or self._repeats_hold(rate):
                 return rate
-            guess = rate
-        for step in range(1, MAX_STEPS_DOWN + 1):
-            rate *= STEP_DOWN**step
-            if self._repeats_hold(rate):
-                return rate
+            rate *= STEP_DOWN
         return 0.0
 
     def _repeats_hold(self, rate: float) -> bool:
