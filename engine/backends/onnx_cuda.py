@@ -22,7 +22,7 @@ from engine.backends.onnx_session import RUNTIME_ERRORS, OnnxBackend, failed, se
 from engine.errors import Failed, ScoringFailed
 
 CUDA = "CUDAExecutionProvider"
-LARGEST_BUCKET = 16_384
+CAPACITIES = tuple(2 << power for power in range(14))
 PLAIN_OPTIONS = {"use_tf32": "0"}
 GRAPH_OPTIONS = {**PLAIN_OPTIONS, "enable_cuda_graph": "1"}
 GPU_THREAD = ThreadPoolExecutor(1, thread_name_prefix="onnx-cuda")
@@ -40,11 +40,11 @@ class CudaOnnxBackend(OnnxBackend):
     def __init__(
         self, session: Any, inputs: Sequence[InputPort], output: OutputPort, place: str = "cuda"
     ) -> None:
-        super().__init__(session, inputs, output, largest=LARGEST_BUCKET)
+        super().__init__(session, inputs, output, capacities=CAPACITIES)
         self._buckets: dict[int, DeviceBucket] = {}
 
         def capture() -> None:
-            for capacity in self.capacities():
+            for capacity in self.capacities:
                 bucket = DeviceBucket(session, inputs, output, capacity, place)
                 bucket.score(np.empty((capacity, output.n_outputs), output.dtype))
                 self._buckets[capacity] = bucket

@@ -1,11 +1,12 @@
 """ONNX graphs in ONNX Runtime: one thread, no spinning, buffers bound once per bucket of rows.
 
-A bucket is a power of two of rows with its own input and output buffers. A call fills the smallest
-that fits, padded with its last row; more rows than the largest holds go bucket by bucket. Each thread
-has buckets of its own.
+A bucket is a number of rows with its own input and output buffers. A call fills the smallest that fits,
+padded with its last row; more rows than the largest holds go bucket by bucket. Each thread has buckets of
+its own.
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -17,9 +18,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from engine.backends.onnx_ports import InputPort, OutputPort
 from engine.errors import ScoringFailed
 
-LARGEST_BUCKET = 1024
-SMALLEST_BUCKET = 2
-"""A row alone takes the runtime's matrix-vector route, which adds up in another order: other bits."""
+CAPACITIES = tuple(sorted([2 << power for power in range(10)] + [3 << power for power in range(9)]))
+"""Powers of two, and what lies in the middle between them: a third of a batch is padding at most. None of one
+row: alone, it takes the runtime's matrix-vector route, which adds up in another order: other bits."""
 RUNTIME_ERRORS = (
     state.Fail,
     state.InvalidArgument,
@@ -48,7 +49,7 @@ class OnnxBackend:
         session: The graph's.
         inputs: Its inputs, with the features that each takes.
         output: The output that is the score.
-        largest: Rows of the largest bucket.
+        capacities: Rows of the buckets, rising.
     """
 
     name: str = "ONNX Runtime (CPU)"
@@ -59,12 +60,12 @@ class OnnxBackend:
         inputs: Sequence[InputPort],
         output: OutputPort,
         *,
-        largest: int = LARGEST_BUCKET,
+        capacities: Sequence[int] = CAPACITIES,
     ) -> None:
         self._session = session
         self._inputs = inputs
         self._output = output
-        self._largest = output.fixed_rows or largest
+        self.capacities = (output.fixed_rows,) if output.fixed_rows else tuple(capacities)
         self._local = threading.local()
         self.n_outputs = output.n_outputs
         self.margin_dtype = output.dtype
@@ -84,12 +85,6 @@ class OnnxBackend:
                     port.fill_column(view, place, column[start:stop])
             bucket.score(out[start:stop])
 
-    def capacities(self) -> list[int]:
-        """The capacities of all buckets that there can be."""
-        if self._output.fixed_rows:
-            return [self._output.fixed_rows]
-        return [1 << power for power in range(SMALLEST_BUCKET.bit_length() - 1, self._largest.bit_length())]
-
     def bucket(self, capacity: int) -> "Bucket":
         """This thread's bucket of that capacity, made when it is first asked for."""
         try:
@@ -102,10 +97,10 @@ class OnnxBackend:
         return bucket
 
     def _pieces(self, n_rows: int) -> Iterator[tuple[int, int, "Bucket"]]:
-        for start in range(0, n_rows, self._largest):
-            stop = min(start + self._largest, n_rows)
-            fitting = max(SMALLEST_BUCKET, 1 << (stop - start - 1).bit_length())
-            yield start, stop, self.bucket(self._output.fixed_rows or fitting)
+        largest = self.capacities[-1]
+        for start in range(0, n_rows, largest):
+            stop = min(start + largest, n_rows)
+            yield start, stop, self.bucket(self.capacities[bisect_left(self.capacities, stop - start)])
 
 
 class _HostBucket:

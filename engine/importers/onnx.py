@@ -30,7 +30,7 @@ FLOATS: dict[int, Literal["float32", "float64"]] = {
     onnx.TensorProto.DOUBLE: "float64",
     onnx.TensorProto.FLOAT16: "float64",
 }
-BATCH_SIZES = (1, 2, 3, 7, 64, 1024)
+BATCH_SIZES = (1, 2, 3, 5, 12, 64, 768, 1024)
 LIFTED = (
     "The graph is one tree ensemble and was lifted onto the forest kernels: margins have the bits of ONNX"
     " Runtime on one thread, tried on rows around every threshold."

@@ -1,5 +1,6 @@
 """Graphs score as in ONNX Runtime, whatever the batch; those that do not fit their schema are refused."""
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper
 from engine.backends.onnx import OnnxBackend, load
 from engine.backends.onnx_cuda import CudaOnnxBackend
 from engine.backends.onnx_ports import input_ports, output_port
-from engine.backends.onnx_session import LARGEST_BUCKET, session_options
+from engine.backends.onnx_session import CAPACITIES, session_options
 from engine.bundle import Bundle, Link, Manifest, Provenance
 from engine.errors import Failed, InvalidBundle, ScoringFailed
 from engine.schema import Feature, Output, Schema
@@ -78,7 +79,7 @@ def rows_of(n_rows: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(n_rows, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 64, 65, LARGEST_BUCKET, LARGEST_BUCKET + 1, 3000])
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 3, 64, 65, CAPACITIES[-1], CAPACITIES[-1] + 1, 3000])
 def test_scores_are_onnx_runtimes_own(n_rows: int) -> None:
     X = rows_of(n_rows)
     session = onnxruntime.InferenceSession(perceptron(), providers=["CPUExecutionProvider"])
@@ -92,12 +93,26 @@ def test_a_row_scores_the_same_bits_in_every_batch_and_by_columns() -> None:
     X = rows_of(1500)
     backend = backend_of(perceptron())
     expected = scores_of(backend, X)
-    for size in (1, 2, 5, 64, 1000):
+    for size in (1, 2, 5, 23, 64, 100, 1000):
         pieces = [scores_of(backend, X[start : start + size]) for start in range(0, len(X), size)]
         assert np.array_equal(np.concatenate(pieces), expected)
     out = np.empty_like(expected)
     backend.score_columns(tuple(np.ascontiguousarray(column) for column in X.T), out)
     assert np.array_equal(out, expected)
+
+
+def test_a_call_takes_the_smallest_bucket_that_fits_a_third_of_which_is_padding_at_most() -> None:
+    backend = backend_of(perceptron())
+    taken = {
+        n: [(stop - start, len(bucket.inputs[0][0])) for start, stop, bucket in backend._pieces(n)]
+        for n in (1, 2, 5, 8, 9, 12, 13, 1024, 1500)
+    }
+    assert {n: capacities for n, ((_, *capacities), *_) in taken.items()} == {
+        1: [2], 2: [2], 5: [6], 8: [8], 9: [12], 12: [12], 13: [16], 1024: [1024], 1500: [1024],
+    }  # fmt: skip
+    assert taken[1500] == [(1024, 1024), (476, 512)]
+    steps = itertools.pairwise(CAPACITIES)
+    assert all(smaller + 1 >= 2 / 3 * larger for smaller, larger in steps)
 
 
 def test_threads_do_not_share_buffers() -> None:
