@@ -173,7 +173,7 @@ def _capacity_facts(capacity: Capacity) -> list[tuple[str, str, str]]:
 def _capacity_figures(capacity: Capacity) -> list[dict[str, object]]:
     search = _figure(
         "Search",
-        "Up while it holds, down when not; then repeats at the rate found.",
+        "Up after two runs that hold, down after one that does not; then repeats.",
         figures.search_path(capacity),
     )
     if not capacity.rate:
@@ -183,5 +183,5 @@ def _capacity_figures(capacity: Capacity) -> list[dict[str, object]]:
 
 
 def _curve_table(capacity: Capacity) -> dict[str, object]:
-    headings = ("Poisson/s", "in time/s", "not in time", "p50", "p99", "promise")
+    headings = ("Poisson/s", "in time/s", "not in time", "p50", "p99", "SLO")
     return _table("Curve", headings, curve_rows(capacity))
