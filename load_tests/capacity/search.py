@@ -32,8 +32,8 @@ MARGIN = 0.98
 """Half a step: where runs hold just so, the rate confirmed lies on the side that holds."""
 N_REPEATS = 5
 STEP_DOWN = 0.97
-"""Where most repeats fail, the rate is lowered by this."""
-MAX_STEPS_DOWN = 16
+"""Where most repeats fail, the rate is lowered by this, then by its square, and so on."""
+MAX_STEPS_DOWN = 10
 MAX_FALL = 32
 """The search gives up below the first guess divided by this."""
 CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1)
@@ -181,10 +181,10 @@ class _Search:
     def confirmed(self, guess: float) -> float:
         """A rate most of whose repeats hold, at the staircase's end or some steps below it; 0 without one."""
         rate = MARGIN * self.staircase(guess)
-        for _ in range(MAX_STEPS_DOWN):
+        for step in range(1, MAX_STEPS_DOWN + 1):
             if not rate or self._repeats_hold(rate):
                 return rate
-            rate *= STEP_DOWN
+            rate *= STEP_DOWN**step
         return 0.0
 
     def _repeats_hold(self, rate: float) -> bool:
