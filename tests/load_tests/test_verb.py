@@ -95,9 +95,8 @@ def test_an_engine_that_only_refuses_is_an_error_not_a_green_report(serving: Any
 
 @pytest.fixture
 def short_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search begins with short loops: their length makes its guess better, and nothing here guesses."""
+    """A search begins with a loop whose length makes its guess better, and nothing here guesses."""
     monkeypatch.setattr(finding, "GUESS_S", 0.2)
-    monkeypatch.setattr(finding, "SCATTERED_S", 0.2)
 
 
 def test_a_search_on_an_engine_that_never_answers_is_an_error(
