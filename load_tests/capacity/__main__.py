@@ -1,6 +1,6 @@
 """``make bench-capacity``: does a search for the capacity repeat, and did the simulation know it?
 
-    python -m load_tests.capacity --repeats 3 [--models cheap dear]
+    python -m load_tests.capacity --repeats 2 [--models cheap dear]
 
 The searches of a model have an engine each, which makes the same promise, and their runs take turns: a
 machine that changes by the minute changes all of them, and what differs is the search's own. Exit code 1
@@ -144,9 +144,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--repeats", type=int, default=3, help="searches of each model")
+    parser.add_argument("--repeats", type=int, default=2, help="searches of each model")
     parser.add_argument("--slo", default="p99=20ms")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each run of a search")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each run of a search")
     parser.add_argument("--json", type=Path, help="file for all searches")
     return parser.parse_args(arguments)
 
