@@ -1,7 +1,7 @@
 """What one request and batches of any size cost an engine, read off its own counters.
 
 They are counted in the very runs of a search: what a machine does in one minute says little of another,
-and batches beside a generator that sends at random times may take twice as long as in a closed loop.
+and a closed loop makes batches of one size, which say little of those that random arrivals make.
 """
 
 import math
@@ -107,7 +107,7 @@ def busy_between(
         rows, taken_s = (
             of_size(name, label) for name in ("tandem_model_rows_total", "tandem_model_seconds_total")
         )
-        if within > below:
+        if within > below and rows:
             sizes.append(Size(within - below, rows, taken_s))
         below = within
     requests = grown.get(("tandem_request_seconds_count", frozenset({("model", model)})), 0.0)
@@ -119,7 +119,7 @@ def busy_between(
 def costs_of(
     runs: Iterable[Busy], closed: Busy, *, replicas: int = 1, waiting_rows: float = 0.0
 ) -> Costs | None:
-    """The costs behind some runs; ``None`` where the engine did not count.
+    """The costs behind some runs; ``None`` where the engine did not count, or made hardly a batch.
 
     Seven runs of ten cost less, as in seven of ten the capacity holds.
 
@@ -135,7 +135,8 @@ def costs_of(
     seen = [run for run in runs if run.requests and run.sizes]
     if not seen or not closed.requests or not closed.sizes:
         return None
-    curve = _curve(seen) or _curve([closed])
+    if not (curve := _curve(seen) or _curve([closed])):
+        return None
     in_runs = [(run.cpu_s - run.batch_s) / run.requests for run in seen if run.cpu_s is not None]
     in_loop = (replicas * closed.seconds - closed.batch_s) / closed.requests
     request_s = max(0.0, float(np.quantile(in_runs, SHARE, method="lower")) if in_runs else in_loop)
@@ -145,7 +146,7 @@ def costs_of(
 
 
 def _curve(runs: Sequence[Busy]) -> tuple[tuple[float, float], ...]:
-    """Mean rows and seconds of batches of each size, over the runs that saw some of it."""
+    """Rows and seconds of batches of each size, as far as runs saw some of it."""
     means: dict[int, list[tuple[float, float]]] = {}
     for size in (size for run in runs for size in run.sizes if size.batches >= FEW):
         rows = size.rows / size.batches

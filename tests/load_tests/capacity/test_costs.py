@@ -65,6 +65,16 @@ def test_an_engine_that_counts_no_batches_has_no_costs() -> None:
     assert costs_of([busy((10, 1, 0.1))], nothing) is None
 
 
+def test_an_engine_that_made_hardly_a_batch_has_no_costs() -> None:
+    assert costs_of([busy((4, 1, 0.9))], busy((2, 1, 0.9))) is None
+
+
+def test_an_engine_that_does_not_count_by_size_has_no_costs() -> None:
+    text = 'tandem_batch_rows_bucket{model="late",le="1"} 9\ntandem_request_seconds_count{model="late"} 9\n'
+    seen = busy_between({}, parse_metrics(text), "late", seconds=1.0)
+    assert (seen.requests, seen.sizes) == (9, ())
+
+
 def test_between_its_points_a_curve_is_straight_and_beyond_them_it_grows_as_the_rows_do() -> None:
     by_rows = Costs(0.0, ((2.0, 0.002), (4.0, 0.003)), most_rows=8).by_rows()
     expected = [0.002, 0.002, 0.002, 0.0025, 0.003, 0.00375, 0.0045, 0.00525, 0.006]
