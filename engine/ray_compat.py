@@ -9,6 +9,7 @@ when Ray changes under it, and a fallback:
 - the key-value store of the cluster: without it, a reload reaches running replicas only,
 - the ASGI middleware that answers ahead of Serve's work per request: only on Ray 2.60,
   otherwise the same app as a plain Serve ingress,
+- how often Ray Data asks what the cluster has: without it, a job's tasks run one by one for a second,
 - mapping whole blocks in tasks that share a GPU: without it, batch tasks ask for none and find one
   by themselves,
 - the pinned code version: only where the option exists, otherwise each deploy restarts replicas.
@@ -28,7 +29,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ LOOPBACK_FLAG = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """0 is what Ray sets on a laptop: everything listens on loopback."""
 LOOPBACKS = ("127.", "localhost:", "[::1]:")
 NAMESPACE = "tandem"
+LOOKS_EVERY, LOOKS_SOON_S = "GLOBAL_LIMITS_UPDATE_INTERVAL_S", 0.1
+"""How often an executor of Ray Data looks what the cluster has, a second by default; each look is a call."""
 SIDE_PORTS = {
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": "Serve's fallback proxy",
     "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": "its gRPC side",
@@ -216,6 +219,23 @@ def map_blocks(data: Any, function: Callable[..., Any], fn_kwargs: dict[str, Any
     """
     map_batches = getattr(data, "map_batches_internal", data.map_batches)
     return map_batches(function, fn_kwargs=fn_kwargs, batch_size=None, batch_format="pyarrow", **remote)
+
+
+@contextlib.contextmanager
+def knowing_resources_soon() -> Iterator[None]:
+    """Let a Ray Data job that runs inside know the cluster's resources at once.
+
+    An executor asks an actor for them without waiting for its answer, and looks for it no sooner than a
+    second later; until then it takes the cluster for empty, and runs one task at a time.
+    """
+    from ray.data._internal.execution.resource_manager import ResourceManager
+
+    usual_s = getattr(ResourceManager, LOOKS_EVERY, None)
+    setattr(ResourceManager, LOOKS_EVERY, LOOKS_SOON_S)
+    try:
+        yield
+    finally:
+        setattr(ResourceManager, LOOKS_EVERY, usual_s)
 
 
 def pin_version(deployment: Any, version: str) -> Any:

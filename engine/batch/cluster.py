@@ -165,7 +165,7 @@ def _run_translated(store: JobStore, digest: str, units: Sequence[Unit], remote:
 
 
 def _run(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
-    with warnings.catch_warnings(), _data_context():
+    with warnings.catch_warnings(), _data_context(), ray_compat.knowing_resources_soon():
         data = read_datasource(
             UnitsDatasource(store, digest, units),
             override_num_blocks=len(units),  # else Ray splits the blocks, and does not fuse

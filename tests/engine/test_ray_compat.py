@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,26 @@ def test_the_cluster_keeps_values(ray_cluster):
     assert ray_compat.stored("test/key") == b"two"
     ray_compat.forget("test/key")
     assert ray_compat.stored("test/key") is None
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data's own, of its own fields
+def test_tasks_of_a_job_run_side_by_side_from_the_start(ray_cluster, tmp_path, monkeypatch):
+    """The canary of ``knowing_resources_soon``: as Ray is, the second task waits for the first's end."""
+    import ray.data
+    from ray.data._internal.execution.resource_manager import ResourceManager
+
+    monkeypatch.setattr(ResourceManager, ray_compat.LOOKS_EVERY, 60.0)
+
+    def meet(block):
+        (tmp_path / str(block["id"][0].as_py())).touch()
+        deadline_s = time.monotonic() + 20.0
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        return block.append_column("met", [[len(list(tmp_path.iterdir())) == 2]])
+
+    with ray_compat.knowing_resources_soon():
+        numbers = ray.data.range(2, override_num_blocks=2)
+        rows = numbers.map_batches(meet, batch_size=None, batch_format="pyarrow").take_all()
+    assert [row["met"] for row in rows] == [True, True]
+    assert getattr(ResourceManager, ray_compat.LOOKS_EVERY) == 60.0
