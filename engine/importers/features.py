@@ -112,8 +112,8 @@ def settle(
     known = {feature.name for feature in features}
     if unknown := sorted(options.features.keys() - known):
         raise InvalidConfig(
-            f"the features file names {_listed(unknown)}, which the model does not have;"
-            f" its features are {_listed(sorted(known))}"
+            f"the features file names {listed(unknown)}, which the model does not have;"
+            f" its features are {listed(sorted(known))}"
         )
     settled = tuple(
         _settle(feature, options.features.get(feature.name, FeatureOptions()), sample, block)
@@ -124,10 +124,10 @@ def settle(
     if odd := [name for name in names if UNSPEAKABLE.search(name)]:
         raise InvalidConfig(
             f"expected feature names without quotation marks, backslashes and control characters, got"
-            f" {_listed(odd)}; rename them in the data and in a features file"
+            f" {listed(odd)}; rename them in the data and in a features file"
         )
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidConfig(f"expected distinct feature names, got {_listed(twice)} more than once")
+        raise InvalidConfig(f"expected distinct feature names, got {listed(twice)} more than once")
     return settled
 
 
@@ -193,7 +193,7 @@ def _categories(feature: Feature, given: FeatureOptions) -> tuple[str | int, ...
 
 def _sampled(name: str, kind: FeatureType, sample: pa.Schema) -> FeatureType:
     if sample.get_field_index(name) < 0:
-        raise InvalidTable(f"the sample lacks column '{name}'; it has {_listed(sample.names)}")
+        raise InvalidTable(f"the sample lacks column '{name}'; it has {listed(sample.names)}")
     column = sample.field(name).type
     found = _feature_type(column)
     if found is None:
@@ -223,6 +223,7 @@ def _feature_type(column: pa.DataType) -> FeatureType | None:
     return names.get(column)  # type: ignore[return-value]
 
 
-def _listed(names: Sequence[str], limit: int = 10) -> str:
+def listed(names: Sequence[str], limit: int = 10) -> str:
+    """Names in quotes for a message, the first of them if there are many."""
     quoted = ", ".join(f"'{name}'" for name in names[:limit])
     return quoted + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -6,9 +6,9 @@ https://github.com/microsoft/LightGBM/blob/master/src/boosting/gbdt_model_text.c
 """
 
 import json
+import math
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.bundle import Link, npz
 from engine.errors import InvalidModel, UnsupportedModel
 from engine.importers.features import Options
 from engine.importers.imported import FOREST, Imported
+from engine.importers.pandas_categories import Column, are_booleans, are_integers, are_strings, owners
 from engine.importers.treelite import trees_of
 from engine.importers.trees import Rules, grow
 from engine.schema import Feature, Output
@@ -45,7 +46,8 @@ def import_text(source: bytes, options: Options, labels: tuple[str, ...] = ()) -
 
     Raises:
         InvalidModel: Cut short or inconsistent.
-        UnsupportedModel: ``zero_as_missing``, linear trees, or an objective without an exact link.
+        UnsupportedModel: ``zero_as_missing``, linear trees, an objective without an exact link, or category
+            maps that may belong to one feature or another.
     """
     header, trees, footer = _sections(source)
     for number, tree in enumerate(trees):
@@ -64,7 +66,7 @@ def import_text(source: bytes, options: Options, labels: tuple[str, ...] = ()) -
     return Imported(
         kind="forest",
         files={FOREST: npz(forest.arrays())},
-        features=_features(names, header, footer, options),
+        features=_features(names, header, trees, footer, options),
         block="float64",
         output=Output(labels=() if n_outputs == 1 else labels or numbered),
         link=_link(objective),
@@ -209,64 +211,87 @@ def _known() -> str:
 
 
 def _features(
-    names: list[str], header: Mapping[str, str], footer: str, options: Options
+    names: list[str],
+    header: Mapping[str, str],
+    trees: Sequence[Mapping[str, str]],
+    footer: str,
+    options: Options,
 ) -> tuple[Feature, ...]:
-    infos = header.get("feature_infos", "").split(" ")
-    infos += [""] * (len(names) - len(infos))
-    owned = _owned(names, infos, footer, options)
+    maps = _pandas_categorical(footer)
+    owned = owners(maps, _columns(names, header, trees, footer, options)) if maps else {}
     return tuple(
-        _feature(name, owned[index], infos[index], options) if index in owned else Feature(name)
-        for index, name in enumerate(names)
+        _feature(name, owned[number], options) if number in owned else Feature(name)
+        for number, name in enumerate(names)
     )
 
 
-def _owned(names: list[str], infos: Sequence[str], footer: str, options: Options) -> dict[int, list[object]]:
-    """The category map of each categorical feature, unless the features file has the categories.
-
-    The text has maps of all pandas categories in their order, and which features are categorical; ordered
-    categories are not, nor are those that a list of categorical features leaves out.
-    """
-    maps, indices = _pandas_categorical(footer), _categorical_indices(footer, names)
-    if len(maps) == len(indices) and not _are_doubtful(maps, indices, infos):
-        return dict(zip(indices, maps, strict=True))
-    listed = Counter(len(options.categories(name)) for name in names)
-    undeclared = [names[index] for index in indices if not options.categories(names[index])]
-    if maps and (undeclared or Counter(map(len, maps)) - listed):
-        raise UnsupportedModel(
-            f"the model holds {len(maps)} category maps (pandas_categorical) for {len(indices)} categorical"
-            " features, so whose is whose is unknown; list the categories of"
-            f" {' and '.join(map(repr, undeclared)) or 'each pandas category'}, and of ordered ones, in a"
-            " features file"
+def _columns(
+    names: list[str],
+    header: Mapping[str, str],
+    trees: Sequence[Mapping[str, str]],
+    footer: str,
+    options: Options,
+) -> list[Column]:
+    categorical = _categorical_indices(footer, names)
+    infos = header.get("feature_infos", "").split(" ")
+    infos += ["none"] * (len(names) - len(infos))
+    known, fractions = _asked(trees, len(names))
+    if "[forcedbins_filename: ]" not in footer:
+        fractions[:] = False
+    return [
+        Column(
+            name,
+            is_categorical=number in categorical,
+            highest=math.inf if fractions[number] else _highest(infos[number]),
+            known=known[number],
+            given=options.categories(name),
         )
-    return {}
+        for number, name in enumerate(names)
+    ]
 
 
-def _are_doubtful(maps: Sequence[Sequence[object]], indices: Sequence[int], infos: Sequence[str]) -> bool:
-    """Whether a map of integers may belong to a feature that is not categorical: its values may be codes.
+def _highest(info: str) -> float:
+    """The highest code that a feature's values may be: ``[0:5]`` of numbers, ``-1:3:0:2`` of a category."""
+    values = [float(word) for word in info.strip("[]").split(":")] if ":" in info else [-1.0]
+    are_codes = not info.startswith("[") or (values[0] >= 0 and all(value.is_integer() for value in values))
+    return max(values) if are_codes else math.inf
 
-    Given the map of another feature, integers would be scored as others. Strings would be refused, and
-    integers that are their own codes have no need of a map.
+
+def _asked(
+    trees: Iterable[Mapping[str, str]], n_features: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """What the splits tell of each feature's values; each [n_features].
+
+    Returns:
+        How many codes they tell from missing values, inf where one compares numbers; and whether one
+        compares with other than whole numbers and halves, as between codes: LightGBM splits halfway.
     """
-    numbers = [infos[index] for index in range(len(infos)) if index not in indices]
-    return any(
-        f"[0:{len(values) - 1}]" in numbers
-        for values in maps
-        if all(map(_integral, values)) and values != [*range(len(values))]
-    )
+    known, fractions = np.zeros(n_features), np.zeros(n_features, bool)
+    for tree in trees:
+        features = _numbers(tree, "split_feature", int).astype(int)
+        is_set = (_numbers(tree, "decision_type", int).astype(int) & CATEGORICAL_BIT) > 0
+        thresholds = _numbers(tree, "threshold", float)
+        known[features[~is_set]] = math.inf
+        ends, words = _numbers(tree, "cat_boundaries", int), _numbers(tree, "cat_threshold", int)
+        for feature, number in zip(features[is_set], thresholds[is_set].astype(int), strict=True):
+            known[feature] = max(known[feature], _n_codes(words[ends[number] : ends[number + 1]]))
+        halves = np.rint(2 * thresholds) / 2
+        fractions[features[~is_set & ~np.isclose(thresholds, halves, rtol=1e-12, atol=1e-12)]] = True
+    return known, fractions
 
 
-def _feature(name: str, categories: list[object], info: str, options: Options) -> Feature:
-    codes = [int(code) for code in info.split(":")] if ":" in info and "[" not in info else []
-    if max(codes, default=-1) >= len(categories):
-        raise UnsupportedModel(
-            f"feature '{name}' was trained on codes past its {len(categories)} categories, so the maps belong"
-            " to other features; train with categorical_feature='auto'"
-        )
-    if categories == [False, True] and all(isinstance(value, bool) for value in categories):
+def _n_codes(words: NDArray[np.int_]) -> int:
+    """One more than the highest code of a category set, whose members are the bits of 32-bit words."""
+    words = np.trim_zeros(words, "b")
+    return 32 * (len(words) - 1) + int(words[-1]).bit_length() if len(words) else 0
+
+
+def _feature(name: str, categories: list[object], options: Options) -> Feature:
+    if are_booleans(categories):
         return Feature(name, "bool")
-    if all(isinstance(value, str) for value in categories):
+    if are_strings(categories):
         return Feature(name, "category", tuple(str(value) for value in categories))
-    if all(_integral(value) for value in categories):
+    if are_integers(categories):
         return Feature(name, "category", tuple(int(value) for value in categories))  # type: ignore[call-overload]
     if options.categories(name):
         return Feature(name)
@@ -274,10 +299,6 @@ def _feature(name: str, categories: list[object], info: str, options: Options) -
         f"feature '{name}' has categories that are neither all strings nor all integers, such as"
         f" {categories[0]!r}; list them as strings, in the same order, in a features file"
     )
-
-
-def _integral(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def _pandas_categorical(footer: str) -> list[list[object]]:

@@ -305,55 +305,10 @@ def test_fractional_categories_are_refused_by_name(tmp_path):
         packed(trained(frame), tmp_path)
 
 
-def test_maps_that_cannot_be_told_apart_are_refused_with_the_way_out(tmp_path):
-    frame = a_frame().assign(month=pd.Categorical(a_frame()["month"], ordered=True))
-    with pytest.raises(UnsupportedModel, match=r"'carrier'.*features file|features file.*'carrier'"):
-        packed(trained(frame), tmp_path)
-
-
-def test_the_map_of_ordered_categories_alone_is_not_dropped_but_refused(tmp_path):
-    ordered = pd.Categorical(a_frame()["month"], ordered=True)
-    frame = a_frame()[["delay", "gate"]].assign(month=ordered)
-    booster = lgb.train(QUIET, lgb.Dataset(frame, a_frame()["gate"]), 3)
-    with pytest.raises(
-        UnsupportedModel, match="list the categories of each pandas category, and of ordered ones"
-    ):
-        packed(booster, tmp_path)
-    (tmp_path / "features.yaml").write_text("features: {month: {categories: [1, 5, 12]}}")
-    path = packed(booster, tmp_path, features=tmp_path / "features.yaml")
-    assert read_bundle(path).manifest.schema.features[2].categories == (1, 5, 12)
-
-
-def test_a_features_file_that_leaves_a_map_without_a_feature_is_refused(tmp_path):
-    frame = a_frame().assign(month=pd.Categorical(a_frame()["month"], ordered=True))
-    (tmp_path / "features.yaml").write_text("features: {carrier: {categories: [AA, UA, WN, 'é=ß']}}")
-    with pytest.raises(UnsupportedModel, match="2 category maps"):
-        packed(trained(frame), tmp_path, features=tmp_path / "features.yaml")
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-def test_the_map_of_one_feature_is_not_given_to_another(ordered, tmp_path):
-    """A list of categorical features without the pandas category: as many of them as there are maps."""
-    frame = a_frame()[["delay"]].assign(month=pd.Categorical(a_frame()["month"], ordered=ordered))
-    frame["door"] = np.arange(len(frame)) % 3
-    data = lgb.Dataset(frame, a_frame()["gate"], categorical_feature=["door"])
-    with pytest.raises(UnsupportedModel, match="whose is whose is unknown; list the categories of 'door'"):
-        packed(lgb.train(QUIET, data, 3), tmp_path)
-
-
 def test_integers_zero_and_one_are_categories_and_others_are_missing_as_in_lightgbm(tmp_path):
     frame = a_frame().assign(night=pd.Categorical([0, 1] * 300))
     feature = read_bundle(packed(trained(frame), tmp_path)).manifest.schema.features[4]
     assert (feature.type, feature.categories, feature.unseen) == ("category", (0, 1), "missing")
-
-
-def test_a_features_file_tells_ambiguous_maps_apart(tmp_path):
-    frame = a_frame().assign(month=pd.Categorical(a_frame()["month"], ordered=True))
-    (tmp_path / "features.yaml").write_text(
-        "features: {carrier: {categories: [AA, UA, WN, 'é=ß']}, month: {categories: [1, 5, 12]}}"
-    )
-    path = packed(trained(frame), tmp_path, features=tmp_path / "features.yaml")
-    assert read_bundle(path).manifest.schema.features[1].categories == ("AA", "UA", "WN", "é=ß")
 
 
 def test_an_estimator_gives_its_class_labels_and_the_trees_it_predicts_with(tmp_path):
