@@ -22,6 +22,8 @@ Map = list[object]
 """Categories in code order: strings, numbers or booleans."""
 Choices = NDArray[np.bool_]
 """[n_features, n_maps + 1]: whether a feature has a map; the last column is for none of them."""
+LEAST_SEEN = 0.5
+"""An ordered category is believed to be one if the training rows show so much of its categories."""
 NUMBERS, STRINGS = 1, 2
 """Bits of the kinds of values that a column may hold."""
 
@@ -100,9 +102,15 @@ def _as_listed(categories: Map) -> Map:
 
 
 def _fitting(maps: Sequence[Map], columns: Sequence[Column]) -> Choices:
-    """Each map may belong to a feature whose values may be codes of it, and each feature may have none."""
-    highest = np.array([column.highest for column in columns])
-    fits = highest[:, None] < np.array([len(values) for values in maps])
+    """Each map may belong to a feature whose values may be codes of it, and each feature may have none.
+
+    Numbers that would be codes of the smaller part of the categories only are taken for numbers: else a
+    column of flags would put every model with integer categories in doubt.
+    """
+    highest = np.array([column.highest for column in columns])[:, None]
+    sizes = np.array([len(values) for values in maps])
+    is_number = np.array([not column.is_categorical and column.highest >= 0 for column in columns])
+    fits = (highest < sizes) & ~(is_number[:, None] & (highest + 1 < LEAST_SEEN * sizes))
     return np.column_stack([fits, np.ones(len(columns), bool)])
 
 
