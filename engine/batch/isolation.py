@@ -68,6 +68,9 @@ def rows_between(
 
 def set_apart(pieces: Iterable[tuple[Piece, pa.Table]], offsets: list[int]) -> Iterator[Part]:
     """The rows of a unit with each killer, marked True, in a table of its own."""
+    if not offsets:
+        yield from ((piece, table, False) for piece, table in pieces)
+        return
     offset = 0
     for piece, table in pieces:
         cuts = [0]

@@ -17,7 +17,7 @@ import pyarrow as pa
 from engine.batch.plan import Unit
 from engine.batch.reading import Piece
 from engine.batch.scoring import scorer_of
-from engine.batch.work import Work, grouped, rows_of, run_unit
+from engine.batch.work import Work, grouped, run_unit
 from engine.errors import TandemError
 
 MORE_READERS = 1
@@ -74,9 +74,8 @@ def _score_ahead(
     waiting: deque[tuple[int, int, Future[pa.Table]]] = deque()
     held_bytes = 0
     for group in grouped(work.parts(unit, tables)):
-        n_bytes = sum(table.nbytes for _, table, _ in group)
-        waiting.append((rows_of(group), n_bytes, scoring.submit(work.score_group, group)))
-        held_bytes += n_bytes
+        waiting.append((group.rows, group.n_bytes, scoring.submit(work.score_group, group)))
+        held_bytes += group.n_bytes
         while waiting and (held_bytes > most_bytes or waiting[0][2].done()):
             n_rows, n_bytes, scored = waiting.popleft()
             yield n_rows, scored.result()

@@ -75,7 +75,7 @@ def _read_fragment(
         left = fragment.rows
         for table in _read_groups(parquet, file, fragment, columns.names):
             if table.num_rows and left:
-                table = table.slice(0, left)
+                table = table if table.num_rows <= left else table.slice(0, left)
                 yield row, table
                 row += table.num_rows
                 left -= table.num_rows
@@ -106,6 +106,8 @@ def _read_groups(
 
 def rows_at_once(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
     """How many rows of a row group's columns make a piece, one at least."""
+    if group.total_byte_size <= PIECE_BYTES:
+        return PIECE_ROWS
     columns = [group.column(index) for index in range(group.num_columns)]
     n_bytes = sum(
         column.total_uncompressed_size
@@ -127,7 +129,9 @@ def _open(filesystem: fs.FileSystem, file: InputFile, dictionaries: Sequence[str
         if isinstance(filesystem, fs.LocalFileSystem):
             # Mapped, not copied: a third of reading's time. A file cut short while it is read kills
             # the process by SIGBUS; what it had finished is kept, as after any death.
-            return pq.ParquetFile(pa.memory_map(file.path), read_dictionary=list(dictionaries))
+            # Nor read ahead: handing a mapped range to another thread and back takes longer than the read.
+            mapped = pa.memory_map(file.path)
+            return pq.ParquetFile(mapped, read_dictionary=list(dictionaries), pre_buffer=False)
         source = filesystem.open_input_file(file.path)
         return pq.ParquetFile(source, read_dictionary=list(dictionaries), pre_buffer=True)
     except (pa.ArrowException, OSError) as error:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -20,6 +21,23 @@ from engine.batch.where import columns_of, condition_of
 from engine.batch.writing import UnitWriter
 from engine.errors import JobChanged
 from engine.schema import Schema
+
+SMALL_BYTES = 1 << 20
+"""A table whose buffers are no larger need not be measured exactly."""
+
+
+class Group(NamedTuple):
+    """Parts that are scored together.
+
+    Attributes:
+        parts: Rows of one schema, in their order.
+        rows: Rows read for them.
+        n_bytes: Their bytes in memory, about.
+    """
+
+    parts: Sequence[Part]
+    rows: int
+    n_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,18 +65,18 @@ class Work:
             return self.scorer.refuse(table, piece, REASON_KILLED)
         return self.scorer.score(table, piece)
 
-    def score_group(self, group: Sequence[Part]) -> pa.Table:
+    def score_group(self, group: Group) -> pa.Table:
         """Parts that belong together, scored."""
-        if len(group) == 1:
-            return self.score(*group[0])
-        return self.scorer.score_together([(piece, table) for piece, table, _ in group])
+        if len(group.parts) == 1:
+            return self.score(*group.parts[0])
+        return self.scorer.score_together([(piece, table) for piece, table, _ in group.parts])
 
     def score_all(
         self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]
     ) -> Iterator[tuple[int, pa.Table]]:
         """The scored tables of a unit, one after the other, and how many rows were read for each."""
         for group in grouped(self.parts(unit, pieces)):
-            yield rows_of(group), self.score_group(group)
+            yield group.rows, self.score_group(group)
 
     def survives(self, table: pa.Table, piece: Piece) -> None:
         """Score a table for the sake of surviving it; bad rows are no matter here."""
@@ -73,30 +91,35 @@ ScoreAll = Callable[[Work, Unit, Iterable[tuple[Piece, pa.Table]]], Iterator[tup
 """Scores the tables of a unit, in their order; says how many rows were read for each."""
 
 
-def grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
+def grouped(parts: Iterable[Part]) -> Iterator[Group]:
     """Parts in their order, small ones of one schema together: one large table is scored faster than many.
 
     A group ends where another part as large as the last would make it larger than a piece.
     """
-    group: list[Part] = []
-    n_rows = n_bytes = 0
+    pending: list[Part] = []
+    rows = n_bytes = 0
     for part in parts:
         piece, table, kills = part
-        if group and (kills or not table.schema.equals(group[0][1].schema)):
-            yield group
-            group, n_rows, n_bytes = [], 0, 0
-        group.append(part)
-        n_rows, n_bytes = n_rows + piece.rows, n_bytes + table.nbytes
-        if kills or n_rows + piece.rows > PIECE_ROWS or n_bytes + table.nbytes > PIECE_BYTES:
-            yield group
-            group, n_rows, n_bytes = [], 0, 0
-    if group:
-        yield group
+        if pending and (kills or not table.schema.equals(pending[0][1].schema)):
+            yield Group(pending, rows, n_bytes)
+            pending, rows, n_bytes = [], 0, 0
+        part_bytes = bytes_of(table)
+        pending.append(part)
+        rows, n_bytes = rows + piece.rows, n_bytes + part_bytes
+        if kills or rows + piece.rows > PIECE_ROWS or n_bytes + part_bytes > PIECE_BYTES:
+            yield Group(pending, rows, n_bytes)
+            pending, rows, n_bytes = [], 0, 0
+    if pending:
+        yield Group(pending, rows, n_bytes)
 
 
-def rows_of(group: Sequence[Part]) -> int:
-    """Rows read for some parts."""
-    return sum(piece.rows for piece, _, _ in group)
+def bytes_of(table: pa.Table) -> int:
+    """Bytes of a table's rows, at most: where its buffers are small, they count whole, shared or not.
+
+    To count only what is referenced takes six times as long, 0.13 ms for 24 columns.
+    """
+    whole: int = table.get_total_buffer_size()
+    return whole if whole <= SMALL_BYTES else int(table.nbytes)
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,17 +8,17 @@ import pytest
 from engine.batch.isolation import Part
 from engine.batch.job import score_files
 from engine.batch.reading import Piece
-from engine.batch.work import grouped
+from engine.batch.work import bytes_of, grouped
 from engine.config import Batch
 from tests.engine.batch.conftest import expected, read, rows, write
 
+WIDE = pa.binary(5 << 20)
+
 
 def part(n_rows: int, kind: pa.DataType | None = None, *, kills: bool = False) -> Part:
-    table = pa.table({"x": pa.nulls(n_rows, kind or pa.float32())})
+    value = bytes(WIDE.byte_width) if kind is WIDE else 0
+    table = pa.table({"x": pa.repeat(pa.scalar(value, kind or pa.float32()), n_rows)})
     return Piece("a.parquet", 0, n_rows), table, kills
-
-
-WIDE = pa.binary(1 << 22)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +37,16 @@ def test_small_parts_of_one_schema_are_scored_together_up_to_the_size_of_a_piece
     parts: list[Part], sizes: list[list[int]]
 ) -> None:
     groups = list(grouped(parts))
-    assert [[piece.rows for piece, _, _ in group] for group in groups] == sizes
-    assert [part for group in groups for part in group] == parts
+    assert [[piece.rows for piece, _, _ in group.parts] for group in groups] == sizes
+    assert [group.rows for group in groups] == list(map(sum, sizes))
+    assert [part for group in groups for part in group.parts] == parts
+
+
+@pytest.mark.parametrize(("n_rows", "counted"), [(1000, 1000), (1_000_000, 10)])
+def test_a_slice_counts_as_its_rows_if_what_it_is_a_slice_of_is_large(n_rows: int, counted: int) -> None:
+    table = pa.table({"x": np.zeros(n_rows)})
+    assert bytes_of(table) == table.nbytes == 8 * n_rows
+    assert bytes_of(table.slice(5, 10)) == 8 * counted
 
 
 @pytest.mark.parametrize("where", ["", "id >= 2"])
