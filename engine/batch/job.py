@@ -5,7 +5,7 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from engine.batch.manifest import Done, JobRecord, OutputManifest, Part, encode
 from engine.batch.output import JobStore, Output, open_output
 from engine.batch.plan import PLAN, Options, Plan, Unit, carries_on, differences
-from engine.batch.planning import make_plan
+from engine.batch.planning import Planned, make_plan
 from engine.batch.progress import units_done
 from engine.batch.runners import available_cores, choose
 from engine.bundle import Bundle, read_bundle
@@ -91,17 +91,17 @@ def score_files(
         Failed: A disk, a store or a backend failed; call again to resume.
     """
     model = read_bundle(bundle)
-    plan = make_plan(model, bundle, inputs, options_of(settings), job, settings.device).plan
+    planned = make_plan(model, bundle, inputs, options_of(settings), job, settings.device)
     place = open_output(output)
     if restart:
         _give_up(place)
-    if (finished := _published(place, plan, settings, output)) is not None:
+    if (finished := _published(place, planned.plan, settings, output)) is not None:
         return finished
-    plan = _carried_on(place, plan, settings)
+    plan = _carried_on(place, planned.plan, settings)
     with _alone(place, plan, show):
         if (finished := _published(place, plan, settings, output)) is not None:
             return finished
-        return _run(place, model, plan, settings, output, show)
+        return _run(place, model, replace(planned, plan=plan), settings, output, show)
 
 
 def dry_run(
@@ -190,7 +190,8 @@ def _alone(place: Output, plan: Plan, show: Show) -> Iterator[None]:
         yield
 
 
-def _run(place: Output, model: Bundle, plan: Plan, settings: Batch, output: str, show: Show) -> Result:
+def _run(place: Output, model: Bundle, planned: Planned, settings: Batch, output: str, show: Show) -> Result:
+    plan = planned.plan
     store = place.store(plan.job)
     if not store.put(PLAN, encode(plan)) and store.read(PLAN) != encode(plan):
         store.replace(PLAN, encode(plan))
@@ -198,7 +199,7 @@ def _run(place: Output, model: Bundle, plan: Plan, settings: Batch, output: str,
     left = [unit for unit in plan.units if unit.index not in resumed]
     if left:
         with show(store, plan):
-            choose(settings, plan, model.manifest)(store, plan, left)
+            choose(settings, plan, model.manifest, planned.footers)(store, plan, left)
     if (finished := _published(place, plan, settings, output)) is None:
         done = tuple(_done(store, unit) for unit in plan.units)
         record, parts = _summary(model, plan, done)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from engine.batch.fragments import Footer
 from engine.batch.plan import Fragment, InputFile, PartitionType, Plan, Unit
 from engine.errors import InvalidTable, JobChanged
 
@@ -48,9 +49,16 @@ class Columns:
 
 
 def read_unit(
-    plan: Plan, unit: Unit, filesystem: fs.FileSystem, columns: Columns
+    plan: Plan, unit: Unit, filesystem: fs.FileSystem, columns: Columns, footers: Sequence[Footer] = ()
 ) -> Iterator[tuple[Piece, pa.Table]]:
     """The tables of a unit, none of them empty, and where they come from.
+
+    Args:
+        plan: The plan that the unit is of.
+        unit: What to read.
+        filesystem: Where its files are.
+        columns: What to read of them.
+        footers: Those of the plan's files, if they are known.
 
     Raises:
         InvalidTable: A page cannot be read (names file and row group).
@@ -59,18 +67,23 @@ def read_unit(
     for fragment in unit.fragments:
         file = plan.files[fragment.file]
         partition = partition_values(file, plan.partition_types)
-        for row, table in _read_fragment(filesystem, file, fragment, columns):
+        parsed = footers[fragment.file].parsed if footers else None
+        for row, table in _read_fragment(filesystem, file, fragment, columns, parsed):
             for name, scalar in partition.items():
                 table = table.append_column(name, pa.repeat(scalar, table.num_rows))
             yield Piece(file.path, row, table.num_rows), table
 
 
 def _read_fragment(
-    filesystem: fs.FileSystem, file: InputFile, fragment: Fragment, columns: Columns
+    filesystem: fs.FileSystem,
+    file: InputFile,
+    fragment: Fragment,
+    columns: Columns,
+    parsed: pq.FileMetaData | None,
 ) -> Iterator[tuple[int, pa.Table]]:
     if not fragment.rows:
         return
-    with _open(filesystem, file, columns.dictionaries) as parquet:
+    with _open(filesystem, file, columns.dictionaries, parsed) as parquet:
         row = sum(parquet.metadata.row_group(index).num_rows for index in range(fragment.first))
         left = fragment.rows
         for table in _read_groups(parquet, file, fragment, columns.names):
@@ -117,7 +130,9 @@ def rows_at_once(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
     return max(1, min(PIECE_ROWS, PIECE_BYTES * group.num_rows // max(n_bytes, 1)))
 
 
-def _open(filesystem: fs.FileSystem, file: InputFile, dictionaries: Sequence[str]) -> pq.ParquetFile:
+def _open(
+    filesystem: fs.FileSystem, file: InputFile, dictionaries: Sequence[str], parsed: pq.FileMetaData | None
+) -> pq.ParquetFile:
     info = filesystem.get_file_info(file.path)
     if (info.size, info.mtime_ns or 0) != (file.size, file.mtime_ns):
         found = f"{info.size} bytes" if info.type == fs.FileType.File else "nothing"
@@ -129,11 +144,11 @@ def _open(filesystem: fs.FileSystem, file: InputFile, dictionaries: Sequence[str
         if isinstance(filesystem, fs.LocalFileSystem):
             # Mapped, not copied: a third of reading's time. A file cut short while it is read kills
             # the process by SIGBUS; what it had finished is kept, as after any death.
-            # Nor read ahead: handing a mapped range to another thread and back takes longer than the read.
+            # Nor read ahead: half of a small file's time went by while another thread was handed the range.
             mapped = pa.memory_map(file.path)
-            return pq.ParquetFile(mapped, read_dictionary=list(dictionaries), pre_buffer=False)
+            return pq.ParquetFile(mapped, metadata=parsed, read_dictionary=dictionaries, pre_buffer=False)
         source = filesystem.open_input_file(file.path)
-        return pq.ParquetFile(source, read_dictionary=list(dictionaries), pre_buffer=True)
+        return pq.ParquetFile(source, metadata=parsed, read_dictionary=dictionaries, pre_buffer=True)
     except (pa.ArrowException, OSError) as error:
         raise InvalidTable(
             f"expected a Parquet file, got one that cannot be opened - at {file.path}: {error}"

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 
+from engine.batch.fragments import Footer
 from engine.batch.output import JobStore
 from engine.batch.plan import PLAN, Plan, Unit
 from engine.bundle import Manifest
@@ -16,8 +17,8 @@ ROWS_WORTH_A_CLUSTER = 50_000_000
 """About half a minute on two cores; below it, handing tasks out costs more than it gains."""
 
 
-def choose(settings: Batch, plan: Plan, model: Manifest) -> Run:
-    """The runner for a job."""
+def choose(settings: Batch, plan: Plan, model: Manifest, footers: Sequence[Footer] = ()) -> Run:
+    """The runner for a job; in this process it goes on with the footers that were read for the plan."""
     if runner_name(settings, plan) == "ray":
         from engine import ray_compat
 
@@ -33,7 +34,9 @@ def choose(settings: Batch, plan: Plan, model: Manifest) -> Run:
     from engine.batch.local import run_local
     from engine.batch.work import make_work
 
-    return lambda store, plan, units: run_local(make_work(plan, store, model.schema), units, threads=threads)
+    return lambda store, plan, units: run_local(
+        make_work(plan, store, model.schema, footers), units, threads=threads
+    )
 
 
 def available_cores() -> int:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from engine.batch.filesystem import open_filesystem
+from engine.batch.fragments import Footer
 from engine.batch.isolation import REASON_KILLED, Part, killers, set_apart
 from engine.batch.layout import Layout, layout_of
 from engine.batch.output import JobStore
@@ -50,10 +51,11 @@ class Work:
     scorer: TableScorer
     columns: Columns
     layout: Layout
+    footers: Sequence[Footer] = ()
 
     def read(self, unit: Unit) -> Iterator[tuple[Piece, pa.Table]]:
         """The tables of a unit as they lie in the input, and where they come from."""
-        return read_unit(self.plan, unit, self.filesystem, self.columns)
+        return read_unit(self.plan, unit, self.filesystem, self.columns, self.footers)
 
     def parts(self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]) -> Iterator[Part]:
         """The tables of a unit, with each row that is known to kill in one of its own."""
@@ -137,8 +139,11 @@ def digest_of(plan: bytes) -> str:
     return hashlib.sha256(plan).hexdigest()
 
 
-def make_work(plan: Plan, store: JobStore, schema: Schema) -> Work:
-    """The work of a plan for a model of this schema; the model itself is loaded by who scores first."""
+def make_work(plan: Plan, store: JobStore, schema: Schema, footers: Sequence[Footer] = ()) -> Work:
+    """The work of a plan for a model of this schema; the model itself is loaded by who scores first.
+
+    Footers of the plan's files are given by who has just read them to make the plan.
+    """
     options = plan.options
     return Work(
         plan=plan,
@@ -154,6 +159,7 @@ def make_work(plan: Plan, store: JobStore, schema: Schema) -> Work:
         ),
         columns=columns_to_read(schema, plan),
         layout=layout_of(plan, schema.output),
+        footers=footers,
     )
 
 
