@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from engine.config import Config, read_config
+from engine.config import Config
+from engine.config_file import read_config
 from engine.errors import Failed, InvalidConfig
 from load_tests.payloads.sample import read_sample
 from load_tests.payloads.wire import WIRES, Wire

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli.batch_options import settings_of, with_batch_options
-from engine.config import Batch, read_config
+from engine.config import Batch
 from engine.errors import InvalidConfig, TandemError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def submit(
     """Give a batch job to a running engine; prints its id."""
     import msgspec
 
+    from engine.config_file import read_config
     from engine.jobs.client import JobClient
     from engine.jobs.job import JobRequest
 

@@ -75,7 +75,8 @@ def _config(
     """The config file with the options on top; raises ``InvalidConfig``."""
     import msgspec
 
-    from engine.config import Config, in_words, read_config
+    from engine.config import Config, in_words
+    from engine.config_file import read_config
     from engine.errors import InvalidConfig
 
     merged = msgspec.to_builtins(read_config(path) if path else Config())

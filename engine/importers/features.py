@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from engine.after import labels_after
 from engine.bundle import After
-from engine.config import read_yaml
+from engine.config_file import read_yaml
 from engine.errors import InvalidConfig, InvalidTable, UnsupportedModel
 from engine.folding.declared import Transform
 from engine.schema import Feature, FeatureType, Output

@@ -5,7 +5,8 @@ import msgspec
 import pytest
 import yaml
 
-from engine.config import Config, Model, read_config, read_yaml
+from engine.config import Config, Model
+from engine.config_file import read_config, read_yaml
 from engine.errors import InvalidConfig
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "example.yaml"
