@@ -22,6 +22,7 @@ from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, messag
 from engine.realtime.grpc.passage import GrpcPassage
 from engine.realtime.grpc.transport import Call, CoreServer, unreadable
 from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.listener import MAX_AGE_S
 
 INFER = "ModelInfer"
 FINAL = "triton_final_response"
@@ -40,11 +41,19 @@ class Received(NamedTuple):
 class GrpcServer:
     """The service over an app's models, within the running event loop.
 
+    A connection older than ``max_age_s`` takes no more calls: its client is told so, and opens another for
+    its next. Calls under way, and streams, have ``grace_s`` more before they end as UNAVAILABLE. Nothing else
+    bounds how long a message may take to come: the core only ends a connection that has not answered a ping
+    for a minute.
+
     Args:
         app: Its models are served.
         settings: Host, port and limits.
         shared: Other processes listen on the port as well.
     """
+
+    max_age_s = MAX_AGE_S
+    grace_s = 60.0
 
     def __init__(self, app: ScoringApp, settings: Serve, *, shared: bool) -> None:
         self._app = app
@@ -60,6 +69,8 @@ class GrpcServer:
         options = (
             ("grpc.so_reuseport", int(self._shared)),
             ("grpc.max_connection_idle_ms", int(1000 * self._settings.keep_alive_s)),
+            ("grpc.max_connection_age_ms", int(1000 * self.max_age_s)),
+            ("grpc.max_connection_age_grace_ms", int(1000 * self.grace_s)),
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
         )

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from engine.realtime.doors.answers import CLOSE, Answer
 from engine.realtime.serving.app import Scoring, ScoringApp
 from engine.realtime.serving.heads import HEAD_END, KnownHeads
+from engine.realtime.serving.listener import MAX_AGE_S
 from engine.realtime.serving.passage import Passage
 from engine.realtime.serving.unread import STEP_S, unread_s
 
@@ -62,7 +63,7 @@ class Connection(HttpToolsProtocol):
     way; later ones wait in uvicorn's pipeline.
     """
 
-    max_age_s = 300.0
+    max_age_s = MAX_AGE_S
 
     def __init__(
         self, config: Config, state: ServerState, loop: Any, app: ScoringApp, heads: KnownHeads

@@ -6,6 +6,8 @@ import socket
 from engine.errors import PortTaken
 
 BACKLOG = 4096
+MAX_AGE_S = 300.0
+"""A connection ends after this, a tenth more or less, so that clients find new replicas."""
 
 
 def ensure_free(host: str, port: int, option: str = "--port") -> None:
