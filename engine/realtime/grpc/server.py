@@ -76,7 +76,7 @@ class GrpcServer:
         )
         server = self._server = CoreServer(options, {f"/{SERVICE}/{INFER}": service.infer})
         server.add_registered_method_handlers(SERVICE, _handlers(service))
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _reflect(server)
         address = f"{self._settings.host}:{self._settings.grpc_port}"
@@ -89,11 +89,19 @@ class GrpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Say so, let calls under way end, then close."""
+        """Say so, end idle streams, let calls under way end, then close."""
         if self._server is None:
             return
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_s)
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]
+    """The standard health service; who watches it has no request under way."""
+
+    async def Watch(self, request: Any, context: Call) -> None:  # noqa: D102, N802
+        with context.idle():
+            await super().Watch(request, context)
 
 
 class Service:

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[bytes, bytes], ...]
 Begin = Callable[["Call", Any], object]
-"""Begins to answer a call with its first message; the answer may come any time later."""
+"""Begins to answer a call with its only message; the answer may come any time later."""
 
 CALLS_AWAITED = 64
 """The core is asked for so many calls beforehand."""
@@ -38,6 +38,9 @@ would end some at random as cancelled; to refuse is up to the handlers."""
 FAR_S = 1e9
 """The core's deadline of a call without one is centuries away."""
 BUG = "a bug in the engine; its log has the details"
+STOPPING = "the server is stopping; send elsewhere what has no answer"
+IDLE_S = 0.05
+"""A server that stops ends streams that are idle for so long: what has come by then is read before."""
 _OK = cygrpc.StatusCode.ok
 _STOPPED = cygrpc.CompletionType.queue_shutdown
 
@@ -101,7 +104,8 @@ class Call:
     async def read(self) -> bytes | None:
         """The next message of a stream; None at its end."""
         receive = cygrpc.ReceiveMessageOperation(0)
-        await self._done(receive)
+        with self.idle():
+            await self._done(receive)
         message: bytes | None = receive.message()
         return message
 
@@ -110,8 +114,24 @@ class Call:
         send = cygrpc.SendMessageOperation(self.serialize(message), 0)
         await self._done(*self._greeting(), send)
 
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """A stream in here has no request under way, and is ended soon when the server stops."""
+        self._server.idle_since_s[self] = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            del self._server.idle_since_s[self]
+
+    def stop(self) -> None:
+        """End the call because the server ends, and what answers it."""
+        # Not as OK, of which tritonclient tells nobody, and takes requests that are never answered.
+        leave = self.on_leave
+        self.fail(grpc.StatusCode.UNAVAILABLE, STOPPING)
+        leave()
+
     def begin(self, begin: Begin, message: bytes | None) -> None:
-        """Take the call's first message, or learn that there is none."""
+        """Take the call's only message, or learn that there is none; those of a stream are read later."""
         if self._ended:
             return
         try:
@@ -156,11 +176,18 @@ class CoreServer:
     Args:
         options: Channel arguments of the core.
         begins: What begins to answer a unary method without a task, by path.
+
+    Attributes:
+        idle_since_s: Streams that have no request under way, and since when, by the loop's time.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]], begins: Mapping[str, Begin]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._begins = {path: partial(_with_message, begin) for path, begin in begins.items()}
+        self._begins: dict[str, Begin] = {
+            path: partial(_with_message, begin) for path, begin in begins.items()
+        }
+        self._streams: dict[str, Begin] = {}
+        self.idle_since_s: dict[Call, float] = {}
         waiting = [
             (f"grpc.server.max_pending_requests{limit}", CALLS_WAITING) for limit in ("", "_hard_limit")
         ]
@@ -176,10 +203,11 @@ class CoreServer:
     ) -> None:
         """Answer methods by coroutines and asynchronous generators, as grpcio's generated code wants it."""
         for method, handler in handlers.items():
-            begin = partial(_begin_task, handler)
-            if not handler.request_streaming:
-                begin = partial(_with_message, begin)
-            self._begins.setdefault(f"/{service}/{method}", begin)
+            begin, path = partial(_begin_task, handler), f"/{service}/{method}"
+            if handler.request_streaming:
+                self._streams[path] = begin
+            else:
+                self._begins.setdefault(path, partial(_with_message, begin))
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """The other half of what generated code does, for the same methods."""
@@ -199,10 +227,13 @@ class CoreServer:
         self._thread.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, let those under way end for so long, then cancel them."""
+        """Take no more calls, end idle streams, let what is under way end for so long, then cancel it."""
         stopped = self._loop.create_future()
         self._server.shutdown(self._queue, partial(self.soon, partial(_wake, stopped)))
-        await asyncio.wait((stopped,), timeout=grace_s)
+        ends_s = self._loop.time() + grace_s
+        while not stopped.done() and (left_s := ends_s - self._loop.time()) > 0:
+            await asyncio.wait((stopped,), timeout=min(IDLE_S, left_s))
+            self._end_idle_streams()
         if not stopped.done():
             self._server.cancel_all_calls()
             await stopped
@@ -216,6 +247,12 @@ class CoreServer:
         if not self._woken:
             self._woken = True
             self._loop.call_soon_threadsafe(self._run)
+
+    def _end_idle_streams(self) -> None:
+        now_s = self._loop.time()
+        for call, since_s in self.idle_since_s.items():
+            if now_s - since_s >= IDLE_S:
+                call.stop()
 
     def _run(self) -> None:
         self._woken = False  # first: what is added from now on wakes the loop again
@@ -247,11 +284,12 @@ class CoreServer:
             self._await_call()
         call = Call(self, event)
         call.start((cygrpc.ReceiveCloseOnServerOperation(0),), partial(self._closed, call))
-        begin = self._begins.get(call.method)
-        if begin is None:
-            call.fail(grpc.StatusCode.UNIMPLEMENTED, f"no method {call.method}")
-        else:
+        if begin := self._begins.get(call.method):
             call.start((cygrpc.ReceiveMessageOperation(0),), partial(self._received, begin, call))
+        elif begin := self._streams.get(call.method):
+            self.soon(partial(call.begin, begin), None)
+        else:
+            call.fail(grpc.StatusCode.UNIMPLEMENTED, f"no method {call.method}")
 
     def _received(self, begin: Begin, call: Call, event: Any) -> None:
         self.soon(partial(call.begin, begin), event.batch_operations[0].message())
@@ -291,7 +329,7 @@ async def _answer(handler: Any, call: Call, message: bytes | None) -> None:
     """Answer a call by a handler's coroutine or asynchronous generator."""
     read = handler.request_deserializer
     try:
-        request = _requests(call, message, read) if handler.request_streaming else read(message)
+        request = _requests(call, read) if handler.request_streaming else read(message)
         behaviour = handler.stream_stream or handler.unary_stream or handler.unary_unary
         answers = behaviour(request, call)
         if inspect.isasyncgen(answers):
@@ -311,7 +349,6 @@ async def _answer(handler: Any, call: Call, message: bytes | None) -> None:
         call.fail(grpc.StatusCode.INTERNAL, BUG)
 
 
-async def _requests(call: Call, message: bytes | None, read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
-    while message is not None:
+async def _requests(call: Call, read: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    while (message := await call.read()) is not None:
         yield read(message)
-        message = await call.read()

@@ -17,7 +17,7 @@ from engine.config import Serve, Slo
 from engine.errors import InvalidRequest, PortTaken
 from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
 from engine.realtime.grpc.server import GrpcServer
-from engine.realtime.grpc.transport import BUG, Call, CoreServer
+from engine.realtime.grpc.transport import BUG, STOPPING, Call, CoreServer
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.served import TOO_LATE
 from engine.scorer import Scorer
@@ -282,7 +282,9 @@ def test_draining_is_said_and_waits_for_a_call(dear: Engine, channel: grpc.Chann
     first = hold_first(channel, held)
     drained = asyncio.run_coroutine_threadsafe(dear.server.drain(), dear.loop)
     assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-    watch.cancel()
+    with pytest.raises(grpc.RpcError) as caught:
+        next(watch)
+    assert status(caught) == ("UNAVAILABLE", STOPPING)
     assert not first.done()
     held.gate.set()
     assert score_in(first.result()) == 30.0

@@ -1,18 +1,22 @@
-"""How gRPC connections end by age."""
+"""How gRPC connections end by age, and streams when the engine drains."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Queue
+from typing import Any
 
 import grpc
 import pytest
+import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
 from engine.config import Serve, Slo
 from engine.realtime.grpc.messages import SERVICE, STREAM
 from engine.realtime.grpc.server import GrpcServer
+from engine.realtime.grpc.transport import STOPPING
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from load_tests.fast.grpc_loop import (
@@ -161,3 +165,43 @@ class TestShortAgeAndGrace:
         stream = Stream(channel)
         stream.send()
         assert stream.receive() == 30.0
+
+
+class TestLongDrain:
+    @pytest.fixture
+    def settings(self) -> Serve:
+        return Serve(slo=Slo(10_000), grpc_port=0, drain_s=600.0)
+
+    def test_an_idle_stream_does_not_keep_the_engine_from_ending(self, engine: Engine, port: int) -> None:
+        ends: Queue[Any] = Queue()
+        with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            client.start_stream(lambda result, error: ends.put((result, error)))
+            wait_until(lambda: n_idle(engine) == 1)
+            engine.run(engine.server.drain())
+            result, error = ends.get(timeout=20)
+        assert (result, error.status(), error.message()) == (None, "StatusCode.UNAVAILABLE", STOPPING)
+
+    def test_a_stream_gets_the_answers_under_way_before_it_ends(
+        self, engine: Engine, channel: grpc.Channel, held: Held, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("engine.realtime.grpc.transport.IDLE_S", 0.5)  # however busy the machine is
+        stream = Stream(channel)
+        held.gate.clear()
+        for _ in range(3):
+            stream.send()
+        assert held.entered.wait(10)
+        idle = Stream(channel)
+        wait_until(lambda: n_idle(engine) == 1)
+        drained = asyncio.run_coroutine_threadsafe(engine.server.drain(), engine.loop)
+        assert idle.failure() == ("UNAVAILABLE", STOPPING)
+        held.gate.set()
+        assert [stream.receive() for _ in range(3)] == [30.0, 30.0, 30.0]
+        assert stream.failure() == ("UNAVAILABLE", STOPPING)
+        drained.result(30)
+
+
+def n_idle(engine: Engine) -> int:
+    """Streams without a request under way."""
+    assert engine.server.grpc is not None
+    assert engine.server.grpc._server is not None
+    return len(engine.server.grpc._server.idle_since_s)
