@@ -1,11 +1,8 @@
-"""The blocks that travel through a Ray Data task: a unit's rows, labelled with where they come from."""
-
-from collections.abc import Iterator
+"""The blocks that travel through a Ray Data task: a unit's name, then its scored rows, under one label."""
 
 import msgspec
 import pyarrow as pa
 
-from engine.batch.reading import Piece
 from engine.errors import TandemError
 
 KEY = b"tandem"
@@ -16,20 +13,15 @@ class Label(msgspec.Struct, frozen=True):
 
     Attributes:
         unit: Index of the unit.
-        pieces: Where its rows come from, in their order.
+        rows: Rows read for it, whether or not they are in it still.
         empty: The block has no rows of its own: its only one is there since Ray drops empty blocks.
         error: Class and message of the error that ended the unit.
     """
 
     unit: int
-    pieces: tuple[Piece, ...] = ()
+    rows: int = 0
     empty: bool = False
     error: tuple[str, str] | None = None
-
-    @property
-    def rows(self) -> int:
-        """Rows read for the block, whether or not they are in it still."""
-        return sum(piece.rows for piece in self.pieces)
 
     @staticmethod
     def of(block: pa.Table) -> "Label":
@@ -43,13 +35,6 @@ class Label(msgspec.Struct, frozen=True):
     def alone(self) -> pa.Table:
         """A block that is nothing but this label."""
         return msgspec.structs.replace(self, empty=True).on(pa.table({"empty": [True]}))
-
-    def split(self, block: pa.Table) -> Iterator[tuple[Piece, pa.Table]]:
-        """The tables that a block as read was made of."""
-        start = 0
-        for piece in self.pieces:
-            yield piece, block.slice(start, piece.rows)
-            start += piece.rows
 
 
 def described(error: TandemError) -> tuple[str, str]:

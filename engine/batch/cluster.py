@@ -1,7 +1,8 @@
-"""Runs units on a Ray cluster: one fused Ray Data task (read, score, write) per unit.
+"""Runs units on a Ray cluster: one fused Ray Data task (name, read and score, write) per unit.
 
 Done records are the only truth: Ray may lose, repeat or drop tasks; what it leaves is run again.
-A unit is one block: Ray merges and cuts the blocks of a task as it likes, except where there is one.
+A unit is one block: Ray merges and cuts the blocks of a task as it likes, except where there is one. So the
+source only names a unit; read there, all its rows would lie in memory before the first is scored.
 """
 
 import logging
@@ -64,11 +65,11 @@ def run_cluster(store: JobStore, units: Sequence[Unit], device: Device) -> None:
 
 
 class UnitsDatasource(Datasource):  # type: ignore[misc]
-    """The units of a job as Ray Data read tasks."""
+    """The names of a job's units as Ray Data read tasks."""
 
-    def __init__(self, store: JobStore, digest: str, units: Sequence[Unit]) -> None:
+    def __init__(self, units: Sequence[Unit]) -> None:
         super().__init__()
-        self._store, self._digest, self._units = store, digest, units
+        self._units = units
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Unknown: blocks never leave their task."""
@@ -82,7 +83,7 @@ class UnitsDatasource(Datasource):  # type: ignore[misc]
     ) -> list[ReadTask]:
         """One task per unit, whatever parallelism Ray would like."""
         unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-        return [ReadTask(partial(read_block, self._store, self._digest, u), unknown) for u in self._units]
+        return [ReadTask(partial(name_block, unit.index), unknown) for unit in self._units]
 
 
 class UnitsDatasink(Datasink):  # type: ignore[misc]
@@ -100,31 +101,26 @@ class UnitsDatasink(Datasink):  # type: ignore[misc]
                 record_failure(self._store, label.unit, *error)
 
 
-def read_block(store: JobStore, digest: str, unit: Unit) -> Iterator[pa.Table]:
-    """The one block of a unit: its rows, or the error that reading them raised."""
-    _yield_to_replicas()
-    pa.set_cpu_count(1)
-    try:
-        pairs = list(work_of(store, digest).read(unit))
-    except TandemError as error:
-        yield Label(unit.index, error=described(error)).alone()
-        return
-    label = Label(unit.index, tuple(piece for piece, _ in pairs))
-    yield label.on(pa.concat_tables([table for _, table in pairs])) if pairs else label.alone()
+def name_block(index: int) -> list[pa.Table]:
+    """The one block of a unit before anything is read: its name."""
+    return [Label(index).alone()]
 
 
 def score_block(block: pa.Table, store: JobStore, digest: str) -> pa.Table:
-    """The scored rows of a block, or the error that scoring them raised."""
-    label = Label.of(block)
-    if label.empty:
-        return block
-    work = work_of(store, digest)
+    """The scored rows of the unit that a block names, or the error that reading or scoring them raised."""
+    _yield_to_replicas()
+    pa.set_cpu_count(1)
+    index = Label.of(block).unit
     try:
-        scored = [table for _, table in work.score_all(work.plan.units[label.unit], label.split(block))]
+        work = work_of(store, digest)
+        unit = work.plan.units[index]
+        scored = list(work.score_all(unit, work.read(unit)))
     except TandemError as error:
-        return Label(label.unit, error=described(error)).alone()
-    whole = pa.concat_tables(scored, promote_options="default")
-    return label.on(whole) if whole.num_rows else label.alone()
+        return Label(index, error=described(error)).alone()
+    label = Label(index, rows=sum(n_rows for n_rows, _ in scored))
+    if not any(table.num_rows for _, table in scored):
+        return label.alone()
+    return label.on(pa.concat_tables([table for _, table in scored], promote_options="default"))
 
 
 def write_block(store: JobStore, digest: str, block: pa.Table, *, runner: str) -> tuple[str, str] | None:
@@ -167,7 +163,7 @@ def _run_translated(store: JobStore, digest: str, units: Sequence[Unit], remote:
 def _run(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
     with warnings.catch_warnings(), _data_context(), ray_compat.knowing_resources_soon():
         data = read_datasource(
-            UnitsDatasource(store, digest, units),
+            UnitsDatasource(units),
             override_num_blocks=len(units),  # else Ray splits the blocks, and does not fuse
             ray_remote_args=dict(remote),
         )
