@@ -222,6 +222,7 @@ def test_whatever_is_believed_is_the_only_way_that_is_not_refused_by_its_data(se
         Column(str(number), bool(random.random() < 0.5), float(random.integers(0, 4)), np.inf)
         for number in range(4)
     ]
+
     def may_be_codes(column, values):
         is_number = not column.is_categorical and column.highest >= 0
         return column.highest < len(values) <= (2 * (column.highest + 1) if is_number else len(values))
