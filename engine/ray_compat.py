@@ -228,14 +228,25 @@ def knowing_resources_soon() -> Iterator[None]:
     An executor asks an actor for them without waiting for its answer, and looks for it no sooner than a
     second later; until then it takes the cluster for empty, and runs one task at a time.
     """
-    from ray.data._internal.execution.resource_manager import ResourceManager
-
-    usual_s = getattr(ResourceManager, LOOKS_EVERY, None)
-    setattr(ResourceManager, LOOKS_EVERY, LOOKS_SOON_S)
+    owner = _executors_resources()
+    usual_s = getattr(owner, LOOKS_EVERY, None)
+    if usual_s is None:
+        yield
+        return
+    setattr(owner, LOOKS_EVERY, LOOKS_SOON_S)
     try:
         yield
     finally:
-        setattr(ResourceManager, LOOKS_EVERY, usual_s)
+        setattr(owner, LOOKS_EVERY, usual_s)
+
+
+def _executors_resources() -> Any:
+    """Ray Data's class that keeps what an executor knows of the cluster, ``None`` if it is elsewhere."""
+    try:
+        from ray.data._internal.execution.resource_manager import ResourceManager
+    except ImportError:
+        return None
+    return ResourceManager
 
 
 def pin_version(deployment: Any, version: str) -> Any:

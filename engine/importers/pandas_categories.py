@@ -5,7 +5,7 @@ which columns those are. Unordered ones are its categorical features, as a rule.
 trained as numbers, and a list of categorical features may leave out pandas categories and name columns of
 whole numbers instead. So the maps may belong, in their order, to any features whose values may be codes of
 them. The rule is believed only where no other way to give them out would score the data it is made for
-otherwise.
+otherwise, but for ways in which the training rows showed less than half of an ordered map's categories.
 """
 
 from collections import Counter

@@ -139,6 +139,15 @@ def test_the_shortcut_passes_on_another_event_loop_than_the_apps(monkeypatch):
     assert asyncio.run(_answered_by("none", "/v2")) == ["serve"]
 
 
+def test_where_ray_data_looks_by_another_name_nothing_is_touched(monkeypatch):
+    from ray.data._internal.execution.resource_manager import ResourceManager
+
+    monkeypatch.setattr(ray_compat, "LOOKS_EVERY", "ANOTHER_NAME")
+    with ray_compat.knowing_resources_soon():
+        assert not hasattr(ResourceManager, "ANOTHER_NAME")
+    assert not hasattr(ResourceManager, "ANOTHER_NAME")
+
+
 @pytest.mark.ray
 def test_workers_run_at_normal_niceness(ray_cluster):
     import ray
