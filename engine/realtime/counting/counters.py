@@ -11,7 +11,8 @@ from itertools import product
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from kernels import histograms
 
 SECONDS = tuple(
     round(scale * step, 9)
@@ -92,114 +93,98 @@ MOMENTS = (offset("tandem_last_scored_timestamp_seconds"),)
 _REQUESTS = offset("tandem_requests_total", DOORS[0], STATUSES[0])
 _DOOR = {door: _REQUESTS + index * len(STATUSES) for index, door in enumerate(DOORS)}
 _STATUS = {int(status): index for index, status in enumerate(STATUSES)}
+_SCORED = {door: at + _STATUS[200] for door, at in _DOOR.items()}
 _SHED = {reason: offset("tandem_shed_total", reason) for reason in SHED}
-_LAST_S = MOMENTS[0]
-_ROWS, _BAD = offset("tandem_rows_total"), offset("tandem_bad_rows_total")
-_LATE, _IN_FLIGHT = offset("tandem_late_total"), offset("tandem_in_flight")
-_FAILED_S = offset("tandem_failed_seconds_total")
-_REQUEST_S, _BATCH_S = offset("tandem_request_seconds"), offset("tandem_batch_seconds")
-_BATCH_ROWS = offset("tandem_batch_rows")
-_MODEL_S, _MODEL_ROWS = (
-    offset(name, SIZES[0]) for name in ("tandem_model_seconds_total", "tandem_model_rows_total")
-)
-_TOOK = np.array([_REQUEST_S, *(offset("tandem_stage_seconds", stage) for stage in STAGES)])
-"""Where the histograms of a scored request's times begin."""
-_TOOK_SUMS = _TOOK + len(SECONDS) + 1
-MOST_KEPT = 512
-"""Requests, and batches, whose times are kept before they are counted together."""
+_BAD, _LATE = offset("tandem_bad_rows_total"), offset("tandem_late_total")
+_IN_FLIGHT, _FAILED_S = GAUGES[0], offset("tandem_failed_seconds_total")
+_PLACES = {
+    histograms.ROWS: offset("tandem_rows_total"),
+    histograms.TOTAL: offset("tandem_request_seconds"),
+    histograms.DECODE: offset("tandem_stage_seconds", "decode"),
+    histograms.QUEUE: offset("tandem_stage_seconds", "queue"),
+    histograms.SCORE: offset("tandem_stage_seconds", "score"),
+    histograms.ENCODE: offset("tandem_stage_seconds", "encode"),
+    histograms.BATCH_TIME: offset("tandem_batch_seconds"),
+    histograms.BATCH_SIZE: offset("tandem_batch_rows"),
+    histograms.TIME_OF_SIZE: offset("tandem_model_seconds_total", SIZES[0]),
+    histograms.ROWS_OF_SIZE: offset("tandem_model_rows_total", SIZES[0]),
+    histograms.LAST: MOMENTS[0],
+}
 
 
 class ModelCounters:
     """Counts for one model, in ``CELLS_PER_MODEL`` cells that may lie in shared memory.
 
-    Times of requests and batches are kept and counted together, a tenth of the work: ``settle`` brings the
-    cells up to date. One flat list of numbers takes less time than packed bytes, or a list of tuples. What a
-    killed replica must not take with it, requests and rows, is counted at once.
+    All is counted at once, so a killed replica takes nothing with it; only how many requests are under way is
+    an ordinary number, for ``settle`` to show.
     """
 
-    __slots__ = ("_batches", "_in_flight", "_times", "cells")
+    __slots__ = ("_count_batch", "_count_request", "_in_flight", "cells")
 
     def __init__(self, cells: "memoryview[int] | None" = None) -> None:
         self.cells = memoryview(bytearray(8 * CELLS_PER_MODEL)).cast("q") if cells is None else cells
         self._in_flight = 0
-        self._times: list[float] = []
-        self._batches: list[tuple[int, float, float]] = []
+        self._count_request, self._count_batch = histograms.counts_into(
+            np.asarray(self.cells),
+            np.array(SECONDS),
+            np.array(ROWS),
+            np.array([_PLACES[place] for place in range(len(_PLACES))]),
+        )
 
     def request_begun(self) -> None:
         """A request for the model is under way."""
         self._in_flight += 1
 
     def request_ended(self, door: str, status: int, took_s: float) -> None:
-        """It has its answer, so long after it came."""
+        """It has an answer without scores, so long after it came."""
         self._in_flight -= 1
         self.cells[_DOOR[door] + _STATUS[status]] += 1
-        if status != 200:
-            self.cells[_FAILED_S] += int(took_s * 1e9)
+        self.cells[_FAILED_S] += int(took_s * 1e9)
 
     def request_left(self) -> None:
         """Nobody waits for its answer any more."""
         self._in_flight -= 1
 
-    def request_scored(self, n_rows: int, n_bad: int, late: bool, times_s: tuple[float, ...]) -> None:
-        """A request was scored.
+    def request_scored(
+        self,
+        door: str,
+        n_rows: int,
+        n_bad: int,
+        is_late: bool,
+        total_s: float,
+        decode_s: float,
+        queue_s: float,
+        score_s: float,
+        encode_s: float,
+    ) -> None:
+        """It has its scores.
 
         Args:
+            door: It came through.
             n_rows: All its rows.
             n_bad: Those without a score.
-            late: The answer came after the deadline.
-            times_s: What it took in all, and of that decoding, waiting, scoring and encoding.
+            is_late: The answer came after the deadline.
+            total_s: What it took in all.
+            decode_s: Of that, to read it.
+            queue_s: To wait for the model.
+            score_s: In the model.
+            encode_s: To write the answer.
         """
-        cells = self.cells
-        cells[_ROWS] += n_rows
+        self._in_flight -= 1
+        self._count_request(_SCORED[door], n_rows, total_s, decode_s, queue_s, score_s, encode_s)
         if n_bad:
-            cells[_BAD] += n_bad
-        if late:
-            cells[_LATE] += 1
-        times = self._times
-        times += times_s
-        if len(times) >= MOST_KEPT * len(times_s):
-            self.settle()
+            self.cells[_BAD] += n_bad
+        if is_late:
+            self.cells[_LATE] += 1
 
     def batch_scored(self, n_rows: int, cost_s: float) -> None:
         """One call of the model is over."""
-        self._batches.append((n_rows, cost_s, time.time()))
-        if len(self._batches) == MOST_KEPT:
-            self.settle()
-
-    def settle(self) -> None:
-        """Count what is kept, and show what is under way."""
-        self.cells[_IN_FLIGHT] = self._in_flight
-        if self._times:
-            self._count_times(np.array(self._times).reshape(-1, len(_TOOK)))
-            self._times.clear()
-        if self._batches:
-            n_rows, seconds, moments = np.array(self._batches).T
-            self._batches.clear()
-            self._count(_BATCH_ROWS, ROWS, n_rows, 1)
-            self._count(_BATCH_S, SECONDS, seconds, 1e9)
-            self._add_by_size(_MODEL_S, n_rows, seconds * 1e9)
-            self._add_by_size(_MODEL_ROWS, n_rows, n_rows)
-            self.cells[_LAST_S] = int(moments[-1])
-
-    def _count_times(self, times_s: NDArray[np.float64]) -> None:
-        """Add the times of requests, [n, len(_TOOK)], to all their histograms, and their sums."""
-        cells = np.asarray(self.cells)
-        places = _TOOK + np.searchsorted(SECONDS, times_s)
-        cells += np.bincount(places.ravel(), minlength=len(cells))
-        cells[_TOOK_SUMS] += (times_s.sum(axis=0) * 1e9).astype(np.int64)
-
-    def _count(self, at: int, bounds: tuple[float, ...], values: NDArray[np.float64], unit: float) -> None:
-        """Add values to the histogram that begins ``at`` a cell, and their sum, in units of the cells."""
-        cells, n_buckets = np.asarray(self.cells), len(bounds) + 1
-        places = np.searchsorted(bounds, values)
-        cells[at : at + n_buckets] += np.bincount(places, minlength=n_buckets)
-        cells[at + n_buckets] += int(values.sum() * unit)
-
-    def _add_by_size(self, at: int, n_rows: NDArray[np.float64], values: NDArray[np.float64]) -> None:
-        """Add values of batches to the cells that begin ``at`` one, by the rows of each batch."""
-        sums = np.bincount(np.searchsorted(ROWS, n_rows), values, minlength=len(SIZES))
-        np.asarray(self.cells)[at : at + len(SIZES)] += sums.astype(np.int64)
+        self._count_batch(n_rows, cost_s, int(time.time()))
 
     def request_shed(self, reason: str) -> None:
         """A request was not scored."""
         self.cells[_SHED[reason]] += 1
+
+    def settle(self) -> None:
+        """Show how many requests are under way."""
+        self.cells[_IN_FLIGHT] = self._in_flight

@@ -145,19 +145,23 @@ class Passage(ABC):
         arrived_s, answered_s = self._arrived_s, time.perf_counter()
         total_s, decode_s = answered_s - arrived_s, self._decoded_s - arrived_s
         self._say_times(answer, result.queue_s, result.score_s, total_s)
-        self._end(answer)
-        is_late = total_s > self._asked.budget_s
-        times_s = (total_s, decode_s, result.queue_s, result.score_s, answered_s - scored_s)
-        self._model.counters.request_scored(len(result.scores), len(result.bad), is_late, times_s)
+        self._hand_over(answer)  # and count then: nobody waits for that
+        self._model.counters.request_scored(
+            self._name, len(result.scores), len(result.bad), total_s > self._asked.budget_s,
+            total_s, decode_s, result.queue_s, result.score_s, answered_s - scored_s,
+        )  # fmt: skip
 
     def _end(self, answer: Answer) -> None:
-        """Deliver, and count then: nobody waits for that."""
-        self._ended = True
+        """The end of a request without scores."""
         took_s = time.perf_counter() - self._arrived_s
+        self._hand_over(answer)
+        self._model.counters.request_ended(self._name, answer.status, took_s)
+
+    def _hand_over(self, answer: Answer) -> None:
+        self._ended = True
         # It leads to the connection, and that here: a circle for the garbage collector, with each request.
         deliver, self._deliver = self._deliver, _delivered
         deliver(answer)
-        self._model.counters.request_ended(self._name, answer.status, took_s)
 
 
 class HttpPassage(Passage):

@@ -38,7 +38,7 @@ def uncollected() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def engine(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
-    settings = Serve(slo=Slo(10_000), max_body_bytes=100_000, max_rows=500)
+    settings = Serve(port=0, slo=Slo(10_000), max_body_bytes=100_000, max_rows=500)
     yield from start(lambda: ScoringApp(scorers, settings), settings)
 
 

@@ -45,7 +45,7 @@ def held(scorers: Mapping[str, Scorer]) -> Held:
 
 @pytest.fixture
 def dear(held: Held) -> Iterator[Engine]:
-    settings = Serve(slo=Slo(10_000), drain_s=5.0)
+    settings = Serve(port=0, slo=Slo(10_000), drain_s=5.0)
     yield from start(lambda: ScoringApp({"numeric": held}, settings), settings)
 
 

@@ -32,7 +32,7 @@ MANY = 2_000
 
 @pytest.fixture(scope="module")
 def engine(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
-    settings = Serve(slo=Slo(10_000), max_rows=MANY, grpc_port=0, drain_s=5.0)
+    settings = Serve(port=0, slo=Slo(10_000), max_rows=MANY, grpc_port=0, drain_s=5.0)
     yield from start(lambda: ScoringApp(scorers, settings), settings)
 
 
@@ -340,7 +340,7 @@ def test_our_fields_of_larger_messages_are_tritons(name: str) -> None:
 
 
 def test_draining_lets_a_call_end_and_refuses_the_next(scorers: Mapping[str, Scorer]) -> None:
-    settings = Serve(slo=Slo(10_000), grpc_port=0, drain_s=5.0)
+    settings = Serve(port=0, slo=Slo(10_000), grpc_port=0, drain_s=5.0)
     running: Iterator[Engine] = start(lambda: ScoringApp(scorers, settings), settings)
     engine = next(running)
     assert engine.server.grpc is not None

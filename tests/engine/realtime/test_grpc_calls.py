@@ -63,7 +63,7 @@ def held(scorers: Mapping[str, Scorer]) -> Held:
 
 @pytest.fixture
 def settings() -> Serve:
-    return Serve(slo=Slo(10_000), max_body_bytes=100_000, grpc_port=0, drain_s=5.0)
+    return Serve(port=0, slo=Slo(10_000), max_body_bytes=100_000, grpc_port=0, drain_s=5.0)
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def test_a_port_is_shared_by_those_who_say_so(
 class TestShortDrain:
     @pytest.fixture
     def settings(self) -> Serve:
-        return Serve(slo=Slo(10_000), grpc_port=0, drain_s=0.1)
+        return Serve(port=0, slo=Slo(10_000), grpc_port=0, drain_s=0.1)
 
     def test_a_call_is_ended_when_the_time_to_drain_is_over(
         self, dear: Engine, channel: grpc.Channel, held: Held
@@ -332,7 +332,7 @@ class TestShortDrain:
 class TestShortIdleness:
     @pytest.fixture
     def settings(self) -> Serve:
-        return Serve(slo=Slo(10_000), grpc_port=0, keep_alive_s=0.2)
+        return Serve(port=0, slo=Slo(10_000), grpc_port=0, keep_alive_s=0.2)
 
     def test_an_idle_connection_is_closed_and_its_channel_goes_on(self, channel: grpc.Channel) -> None:
         states: list[grpc.ChannelConnectivity] = []
@@ -347,7 +347,7 @@ class TestShortIdleness:
 class TestShortPromise:
     @pytest.fixture
     def settings(self) -> Serve:
-        return Serve(slo=Slo(1), grpc_port=0, drain_s=5.0)
+        return Serve(port=0, slo=Slo(1), grpc_port=0, drain_s=5.0)
 
     def test_what_would_be_late_is_refused_unread(
         self, dear: Engine, channel: grpc.Channel, held: Held

@@ -43,7 +43,7 @@ def held(scorers: Mapping[str, Scorer]) -> Held:
 
 @pytest.fixture
 def settings() -> Serve:
-    return Serve(slo=Slo(10_000), grpc_port=0, drain_s=5.0)
+    return Serve(port=0, slo=Slo(10_000), grpc_port=0, drain_s=5.0)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ class TestShortAgeAndGrace:
 class TestLongDrain:
     @pytest.fixture
     def settings(self) -> Serve:
-        return Serve(slo=Slo(10_000), grpc_port=0, drain_s=600.0)
+        return Serve(port=0, slo=Slo(10_000), grpc_port=0, drain_s=600.0)
 
     def test_an_idle_stream_does_not_keep_the_engine_from_ending(self, engine: Engine, port: int) -> None:
         ends: Queue[Any] = Queue()

@@ -25,7 +25,7 @@ def loaded(path: Path) -> Scorer:
 
 @pytest.fixture
 def fresh(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
-    settings = Serve(slo=Slo(10_000), drain_s=5.0)
+    settings = Serve(port=0, slo=Slo(10_000), drain_s=5.0)
     yield from start(lambda: ScoringApp(scorers, settings), settings)
 
 

@@ -89,15 +89,12 @@ def test_what_an_engine_counted_meanwhile_is_the_growth_of_its_counters() -> Non
         return parse_metrics(render(cells, {}).decode())
 
     counters.batch_scored(3, 0.5)
-    counters.settle()
     before = seen()
     for n_rows, cost_s in ((3, 0.002), (4, 0.003), (1, 0.001), (100_000, 0.02)):
         counters.batch_scored(n_rows, cost_s)
         other.batch_scored(n_rows, cost_s)
     for _ in range(4):
-        counters.request_scored(1, 0, False, (0.01,) * 5)
-    counters.settle()
-    other.settle()
+        counters.request_scored("rows", 1, 0, False, *(0.01,) * 5)
     found = busy_between(before, seen(), "late", seconds=2.0, cpu_s=0.5)
     assert (found.requests, found.seconds, found.cpu_s) == (4, 2.0, 0.5)
     assert [(size.batches, size.rows) for size in found.sizes] == [(1, 1), (2, 7), (1, 100_000)]

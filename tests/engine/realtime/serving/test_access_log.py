@@ -24,7 +24,7 @@ def test_it_is_off_unless_asked_for_and_never_holds_values(
     scorers: dict[str, Scorer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = {"f0": 123456, "f1": 0, "f2": 0, "f3": 0}
-    for settings in (Serve(slo=Slo(10_000)), Serve(slo=Slo(10_000), access_log=True)):
+    for settings in (Serve(port=0, slo=Slo(10_000)), Serve(slo=Slo(10_000), access_log=True)):
         for engine in start(lambda: ScoringApp(scorers, settings), settings):  # noqa: B023
             engine.ask("POST", "/v1/models/numeric/score", {"rows": [row]})
             engine.ask("GET", "/v2/nothing?secret=1")

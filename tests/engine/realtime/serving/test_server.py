@@ -21,7 +21,7 @@ BODY = json.dumps({"rows": [{"f0": 1, "f1": 2, "f2": 3, "f3": 4}]})
 
 @pytest.fixture
 def fresh(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
-    settings = Serve(drain_s=5.0, slo=Slo(10_000))
+    settings = Serve(port=0, drain_s=5.0, slo=Slo(10_000))
     yield from start(lambda: ScoringApp(scorers, settings), settings)
 
 
@@ -187,14 +187,14 @@ def test_who_wants_the_connection_closed_is_answered_first(engine: Engine, sent:
 
 
 def test_a_body_over_a_small_limit_is_refused_on_the_short_way_too(scorers: Mapping[str, Scorer]) -> None:
-    settings = Serve(slo=Slo(10_000), max_body_bytes=1024)
+    settings = Serve(port=0, slo=Slo(10_000), max_body_bytes=1024)
     for engine in start(lambda: ScoringApp(scorers, settings), settings):
         reply = engine.ask("POST", "/v1/models/numeric/score", b" " * 1025)
         assert (reply.status, list(reply.json)) == (413, ["error"])
 
 
 def test_bodies_that_are_read_at_the_same_time_have_a_bound(scorers: Mapping[str, Scorer]) -> None:
-    settings = Serve(slo=Slo(10_000), max_body_bytes=200_000, drain_s=1.0)
+    settings = Serve(port=0, slo=Slo(10_000), max_body_bytes=200_000, drain_s=1.0)
     head = b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
     for engine in start(lambda: ScoringApp(scorers, settings), settings):
         with ExitStack() as stack:

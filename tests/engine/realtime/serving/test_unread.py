@@ -31,7 +31,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="nobody else kno
 
 @pytest.fixture
 def prompt(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
-    settings = Serve(slo=Slo(1e3 * SLO_S))
+    settings = Serve(port=0, slo=Slo(1e3 * SLO_S))
     yield from start(lambda: ScoringApp(scorers, settings), settings)
 
 
