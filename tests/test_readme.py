@@ -31,12 +31,15 @@ def tree_paths() -> list[str]:
 
 
 def commands(program: str) -> list[list[str]]:
+    """Commands of the pages that start so: lines of blocks, and those within the text."""
     lines = [
         line
         for page in PAGES
         for block in blocks(page, "sh")
         for line in block.replace("\\\n", " ").splitlines()
     ]
+    texts = [re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE) for page in PAGES]
+    lines += [code for text in texts for code in re.findall(r"`([^`]+)`", text)]
     return [shlex.split(line, comments=True) for line in lines if line.startswith(program)]
 
 
@@ -65,6 +68,13 @@ def test_a_tandem_command_has_its_verb_and_options(command: list[str]) -> None:
     verb = group.commands[command[1]]  # type: ignore[attr-defined]
     known = {option for parameter in verb.params for option in parameter.opts + parameter.secondary_opts}
     assert {word.split("=")[0] for word in command if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("command", commands("python -m "), ids=" ".join)
+def test_a_module_exists_and_names_its_options(command: list[str]) -> None:
+    path = ROOT / command[2].replace(".", "/")
+    source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    assert not [word for word in command if word.startswith("--") and f'"{word}"' not in source]
 
 
 def test_the_readme_can_be_read_in_one_sitting() -> None:
