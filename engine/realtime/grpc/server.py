@@ -89,7 +89,7 @@ class GrpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Say so, end idle streams, let calls under way end, then close."""
+        """Say so, end streams, let calls under way end, then close."""
         if self._server is None:
             return
         await self._health.enter_graceful_shutdown()

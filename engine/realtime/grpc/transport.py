@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -41,6 +42,11 @@ BUG = "a bug in the engine; its log has the details"
 STOPPING = "the server is stopping; send elsewhere what has no answer"
 IDLE_S = 0.05
 """A server that stops ends streams that are idle for so long: what has come by then is read before."""
+BUSY_S = 2.0
+"""A server that stops reads so long from streams that are never idle, and answers what it has read."""
+HOLD_S = 0.01
+"""A server that is about to stop holds answers back for so long, and sends them behind its GOAWAYs: the core
+ends calls as CANCELLED that come before a client has read its own, and who waits for an answer makes none."""
 _OK = cygrpc.StatusCode.ok
 _STOPPED = cygrpc.CompletionType.queue_shutdown
 
@@ -102,17 +108,19 @@ class Call:
         raise Aborted
 
     async def read(self) -> bytes | None:
-        """The next message of a stream; None at its end."""
+        """The next message of a stream; None at its end. A server that stops ends the call instead."""
+        if asyncio.get_running_loop().time() > self._server.reads_until_s:
+            await self.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
         receive = cygrpc.ReceiveMessageOperation(0)
         with self.idle():
-            await self._done(receive)
+            await self._done(self.start, receive)
         message: bytes | None = receive.message()
         return message
 
     async def write(self, message: Any) -> None:
         """Send a message of a stream; returns when the client can take the next."""
-        send = cygrpc.SendMessageOperation(self.serialize(message), 0)
-        await self._done(*self._greeting(), send)
+        message = cygrpc.SendMessageOperation(self.serialize(message), 0)
+        await self._done(self._send, *self._greeting(), message)
 
     @contextlib.contextmanager
     def idle(self) -> Iterator[None]:
@@ -156,7 +164,13 @@ class Call:
             return
         self._ended, self.on_leave = True, _nothing
         status = cygrpc.SendStatusFromServerOperation(self._trailing, code, details, 0)
-        self.start((*self._greeting(), *messages, status), _nothing)
+        self._send((*self._greeting(), *messages, status), _nothing)
+
+    def _send(self, operations: Sequence[Any], tag: Callable[[Any], object]) -> None:
+        if (held := self._server.held) is None:
+            self.start(operations, tag)
+        else:
+            held.append(partial(self.start, operations, tag))
 
     def _greeting(self) -> tuple[Any, ...]:
         if self._greeted:
@@ -164,9 +178,9 @@ class Call:
         self._greeted = True
         return (cygrpc.SendInitialMetadataOperation((), 0),)
 
-    async def _done(self, *operations: Any) -> None:
+    async def _done(self, start: Callable[..., None], *operations: Any) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.start(operations, partial(self._server.soon, partial(_wake, future)))
+        start(operations, partial(self._server.soon, partial(_wake, future)))
         await future
 
 
@@ -179,6 +193,8 @@ class CoreServer:
 
     Attributes:
         idle_since_s: Streams that have no request under way, and since when, by the loop's time.
+        reads_until_s: Streams are read until then, by the loop's time.
+        held: What is to be sent, while answers are held back.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]], begins: Mapping[str, Begin]) -> None:
@@ -188,6 +204,8 @@ class CoreServer:
         }
         self._streams: dict[str, Begin] = {}
         self.idle_since_s: dict[Call, float] = {}
+        self.reads_until_s = math.inf
+        self.held: list[Callable[[], None]] | None = None
         waiting = [
             (f"grpc.server.max_pending_requests{limit}", CALLS_WAITING) for limit in ("", "_hard_limit")
         ]
@@ -227,10 +245,16 @@ class CoreServer:
         self._thread.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, end idle streams, let what is under way end for so long, then cancel it."""
+        """Take no more calls, end streams, let what is under way end for so long, then cancel it."""
+        now_s = self._loop.time()
+        ends_s, self.reads_until_s = now_s + grace_s, now_s + BUSY_S
+        held = self.held = []
+        await asyncio.sleep(HOLD_S)
         stopped = self._loop.create_future()
         self._server.shutdown(self._queue, partial(self.soon, partial(_wake, stopped)))
-        ends_s = self._loop.time() + grace_s
+        self.held = None
+        for send in held:
+            send()
         while not stopped.done() and (left_s := ends_s - self._loop.time()) > 0:
             await asyncio.wait((stopped,), timeout=min(IDLE_S, left_s))
             self._end_idle_streams()
@@ -289,7 +313,7 @@ class CoreServer:
         elif begin := self._streams.get(call.method):
             self.soon(partial(call.begin, begin), None)
         else:
-            call.fail(grpc.StatusCode.UNIMPLEMENTED, f"no method {call.method}")
+            self.soon(partial(call.fail, grpc.StatusCode.UNIMPLEMENTED), f"no method {call.method}")
 
     def _received(self, begin: Begin, call: Call, event: Any) -> None:
         self.soon(partial(call.begin, begin), event.batch_operations[0].message())

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from engine.config import Serve, Slo
 from engine.realtime.grpc.messages import SERVICE, STREAM
 from engine.realtime.grpc.server import GrpcServer
-from engine.realtime.grpc.transport import STOPPING
+from engine.realtime.grpc.transport import STOPPING, CoreServer
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from load_tests.fast.grpc_loop import (
@@ -27,6 +27,7 @@ from load_tests.fast.grpc_loop import (
     HEADERS,
     PREFACE,
     SETTINGS,
+    call_frames,
     frame,
     header_block,
 )
@@ -90,6 +91,15 @@ class Stream:
         """Whether it ends well, and without another answer, when its client ends it."""
         self._requests.put(None)
         return not list(self._answers)
+
+    def send_and_receive(self) -> bool:
+        """Send a request behind the next answer; False where the stream has failed instead."""
+        try:
+            assert self.receive() == 30.0
+        except grpc.RpcError:
+            return False
+        self.send()
+        return True
 
     def failure(self) -> tuple[str, str]:
         """What it ends with instead of another answer."""
@@ -185,6 +195,7 @@ class TestLongDrain:
         self, engine: Engine, channel: grpc.Channel, held: Held, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("engine.realtime.grpc.transport.IDLE_S", 0.5)  # however busy the machine is
+        monkeypatch.setattr("engine.realtime.grpc.transport.BUSY_S", 60.0)
         stream = Stream(channel)
         held.gate.clear()
         for _ in range(3):
@@ -199,9 +210,65 @@ class TestLongDrain:
         assert stream.failure() == ("UNAVAILABLE", STOPPING)
         drained.result(30)
 
+    def test_a_stream_that_is_never_idle_ends_once_what_was_read_is_answered(
+        self, engine: Engine, channel: grpc.Channel, held: Held
+    ) -> None:
+        n_scored = held.n_scored
+        stream = Stream(channel)
+        for _ in range(3):  # three are on their way all the time
+            stream.send()
+        assert all(stream.send_and_receive() for _ in range(100))
+        drained = asyncio.run_coroutine_threadsafe(engine.server.drain(), engine.loop)
+        n_answers = 100
+        while stream.send_and_receive():
+            n_answers += 1
+        assert stream.failure() == ("UNAVAILABLE", STOPPING)
+        assert n_answers == held.n_scored - n_scored
+        drained.result(30)
+
+
+class TestLongHold:
+    @pytest.fixture
+    def settings(self, settings: Serve, monkeypatch: pytest.MonkeyPatch) -> Serve:
+        monkeypatch.setattr("engine.realtime.grpc.transport.HOLD_S", 2.0)  # however busy the machine is
+        return settings
+
+    def test_a_client_is_answered_until_it_goes_elsewhere(
+        self, engine: Engine, channel: grpc.Channel
+    ) -> None:
+        infer = channel.unary_unary(INFER)
+        given = [score_in(infer(message(), timeout=20))]
+        drained = asyncio.run_coroutine_threadsafe(engine.server.drain(), engine.loop)
+        wait_until(lambda: engine.app.draining)
+        failed = infer.future(message(), timeout=20)
+        while failed.exception() is None:
+            given.append(score_in(failed.result()))
+            failed = infer.future(message(), timeout=20)
+        assert "failed to connect" in failed.details()
+        assert len(given) > 1
+        assert set(given) == {30.0}
+        drained.result(30)
+
+    def test_a_call_that_comes_as_the_engine_drains_is_answered_behind_the_goaway(
+        self, engine: Engine, port: int
+    ) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(PREFACE + frame(SETTINGS, 0, 0))
+            drained = asyncio.run_coroutine_threadsafe(engine.server.drain(), engine.loop)
+            wait_until(lambda: core(engine).held is not None)
+            client.sendall(call_frames(1, header_block(INFER, "here"), message()))
+            came = [kind for kind, _ in frames(client.makefile("rb")) if kind in {GOAWAY, HEADERS, DATA}]
+            drained.result(30)
+        assert came[:4] == [GOAWAY, HEADERS, DATA, HEADERS]
+
+
+def core(engine: Engine) -> CoreServer:
+    """What drives the C core."""
+    assert engine.server.grpc is not None
+    assert engine.server.grpc._server is not None
+    return engine.server.grpc._server
+
 
 def n_idle(engine: Engine) -> int:
     """Streams without a request under way."""
-    assert engine.server.grpc is not None
-    assert engine.server.grpc._server is not None
-    return len(engine.server.grpc._server.idle_since_s)
+    return len(core(engine).idle_since_s)
