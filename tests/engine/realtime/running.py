@@ -84,15 +84,18 @@ class Engine(Lane):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
 
-def start(app_of: Callable[[], ScoringApp], settings: Serve) -> Iterator[Engine]:
-    """An engine on a free port, drained at the end; ``app_of()`` makes its app on the loop."""
+def start(app_of: Callable[[], ScoringApp], settings: Serve, *, shared: bool = False) -> Iterator[Engine]:
+    """An engine on a free port, drained at the end; ``app_of()`` makes its app on the loop.
+
+    ``shared`` engines may have one gRPC port, as the replicas of a node do.
+    """
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     async def build() -> Engine:
         app = app_of()
-        server = Server(app, open_listener("127.0.0.1", 0, shared=False), settings)
+        server = Server(app, open_listener("127.0.0.1", 0, shared=shared), settings)
         await server.start()
         return Engine(server.port, app, server, loop)
 
