@@ -21,17 +21,22 @@ from kernels.columns.bitmaps import blank_invalid
 from kernels.compiler import inlined, kernel
 from kernels.forests.hints import LINE_BYTES, prefetch, wide_vectors
 from kernels.forests.simd import pointer_at
+from kernels.linear.quantiles import knots_of
 from kernels.linear.tables import entry_of, table_parameters
 from kernels.linear.terms import Terms
 from kernels.linear.transforms import (
     AFFINE,
+    BOX_COX,
     LOGARITHM,
     PLAIN,
+    QUANTILES,
     Transform,
     affine,
+    box_coxed,
     column_parameters,
     logarithmic,
     powered,
+    scored,
     transformed,
 )
 from kernels.scores.links import apply_link, sigmoid
@@ -54,6 +59,7 @@ def add_rows(
     coef: NDArray[np.float64],
     intercept: NDArray[np.float64],
     columns: NDArray[Any],
+    knots: NDArray[np.float64],
     tables: NDArray[Any],
     edges: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -66,6 +72,7 @@ def add_rows(
         coef: C-order float64[K, T].
         intercept: float64[K].
         columns: COLUMN[T].
+        knots: C-order float64[4, N], of all terms.
         tables: TABLE[M].
         edges: float64[E], of all tables.
         weights: C-order float64[W, K], of all tables.
@@ -75,7 +82,7 @@ def add_rows(
     row_values = np.empty(coef.shape[1])
     for row in range(X.shape[0]):
         for term in range(coef.shape[1]):
-            row_values[term] = transformed(np.float64(X[row, columns[term].source]), columns[term])
+            row_values[term] = transformed(np.float64(X[row, columns[term].source]), columns[term], knots)
         for k in range(coef.shape[0]):
             margin = 0.0
             for term in range(coef.shape[1]):
@@ -94,6 +101,7 @@ def add_columns(
     coef: NDArray[np.float64],
     intercept: NDArray[np.float64],
     columns: NDArray[Any],
+    knots: NDArray[np.float64],
     tables: NDArray[Any],
     edges: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -109,6 +117,7 @@ def add_columns(
         coef: C-order float64[K, T].
         intercept: float64[K].
         columns: COLUMN[T].
+        knots: C-order float64[4, N], of all terms.
         tables: TABLE[M].
         edges: float64[E], of all tables.
         weights: C-order float64[W, K], of all tables.
@@ -135,7 +144,13 @@ def add_columns(
                 chunk = carray(
                     pointer_at(values_at(places, c.source, row, size, values)), size, example.dtype
                 )
-                if n_outputs == 1:
+                if steps == QUANTILES:
+                    for i in range(size):
+                        numbers[i] = scored(np.float64(chunk[i]), c, knots)
+                    for k in range(n_outputs):
+                        weight, to = coef[k, term], sums[k, first:]
+                        add(PLAIN, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, weight, numbers[:size], to)
+                elif n_outputs == 1:
                     weight, to = coef[0, term], sums[0, first:]
                     add(steps, impute, low, high, curve_shift, curve_factor, power, shift, weight, chunk, to)
                 else:
@@ -214,6 +229,10 @@ def add(
         for i in range(len(values)):
             x = np.float64(values[i])
             sums[i] += weight * logarithmic(x, impute, low, high, curve_shift, curve_factor, shift)
+    elif steps == BOX_COX:
+        for i in range(len(values)):
+            x = np.float64(values[i])
+            sums[i] += weight * box_coxed(x, impute, low, high, curve_shift, curve_factor, power, shift)
     else:
         for i in range(len(values)):
             x = np.float64(values[i])
@@ -289,6 +308,7 @@ class Linear:
             np.ascontiguousarray(terms.coef / scales, np.float64),
             np.ascontiguousarray(terms.intercept, np.float64),
             column_parameters(terms.transforms, terms.sources),
+            knots_of([transform.quantiles for transform in terms.transforms]),
             *table_parameters(terms.tables, len(terms.intercept)),
         )
 

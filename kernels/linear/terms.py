@@ -7,12 +7,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.linear.quantiles import quantile_arrays, quantiles_of
 from kernels.linear.tables import CODES, Table
 from kernels.linear.transforms import Transform
 
 STEPS = ("impute", "low", "high", "log1p", "shift", "scale")
 """The fields of a ``Transform``, one array each."""
-CURVE_STEPS = {"curve_shift": 0.0, "curve_scale": 1.0, "power": np.nan}
+CURVE_STEPS = {"curve_shift": 0.0, "curve_scale": 1.0, "power": np.nan, "box_cox": np.nan}
 """More fields, each with an array only where some transform has another value than this."""
 
 
@@ -50,6 +51,7 @@ class Terms:
             "intercept": self.intercept,
             "term_source": np.array(self.sources, np.int64),
             **{f"term_{step}": np.array(values, _type(step)) for step, values in steps.items()},
+            **quantile_arrays([transform.quantiles for transform in self.transforms]),
             "table_source": np.array([table.source for table in self.tables], np.int64),
             "table_n_edges": np.array(sizes, np.int64),
             "table_n_entries": np.array([len(table.weights) for table in self.tables], np.int64),
@@ -65,6 +67,7 @@ class Terms:
         given = [arrays[f"term_{step}"].tolist() for step in STEPS]
         absent = {f"term_{step}": np.full(n_terms, value) for step, value in CURVE_STEPS.items()}
         given += [{**absent, **arrays}[name].tolist() for name in absent]
+        given.append(quantiles_of(arrays, n_terms))
         return cls(
             coef=arrays["term_coef"],
             intercept=arrays["intercept"],
@@ -80,6 +83,9 @@ class Terms:
             return f"a term of feature {max(sources)} or {min(sources)} of {n_features}"
         if any(transform.scale == 0 or transform.curve_scale == 0 for transform in self.transforms):
             return "a term is divided by 0"
+        for transform in self.transforms:
+            if transform.quantiles and (wrong := transform.quantiles.fault()):
+                return wrong
         for table in self.tables:
             if len(table.weights) < 2:
                 return "a table has no entry"

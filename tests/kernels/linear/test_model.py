@@ -3,6 +3,8 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from kernels.linear.model import Linear
+from kernels.linear.quantiles import HIGHEST, LOWEST, NORMAL, UNIFORM, Quantiles
 from kernels.linear.transforms import Transform
 from kernels.scores.links import apply_link
 
@@ -104,6 +107,7 @@ def test_margins_agree_with_scikit_learn_to_rounding() -> None:
     np.testing.assert_allclose(own, logistic.decision_function(X), rtol=1e-12, atol=1e-12)
 
 
+QUANTILES = Quantiles.of_values(np.array([-2.5, 0.0, 0.0, 0.0, 0.5, 3.0, 3.0]), -2.5, 3.0, UNIFORM)
 transforms = st.builds(
     Transform,
     impute=st.sampled_from([math.nan, 0.0, -2.5]),
@@ -115,6 +119,8 @@ transforms = st.builds(
     curve_shift=st.sampled_from([0.0, 0.5, -4.0]),
     curve_scale=st.sampled_from([1.0, 2.0, -0.5]),
     power=st.sampled_from([math.nan, -1.5, 0.0, 0.3, 1.0, 2.0, 3.5]),
+    box_cox=st.sampled_from([math.nan, -1.5, 0.0, 0.3, 2.0]),
+    quantiles=st.sampled_from([None, QUANTILES, replace(QUANTILES, kind=NORMAL)]),
 )
 
 
@@ -122,12 +128,19 @@ def transformed(x: float, t: Transform) -> float:
     """What ``Transform`` says, in plain Python."""
     x = t.impute if math.isnan(x) else x
     x = t.low if x < t.low else t.high if x > t.high else x
-    if t.log1p or not math.isnan(t.power):
+    bent = t.log1p or t.quantiles or not (math.isnan(t.power) and math.isnan(t.box_cox))
+    if bent:
         x = (x - t.curve_shift) * (1 / t.curve_scale)
     if t.log1p:
         x = math.nan if x < -1 else -math.inf if x == -1 else math.log1p(x)
     elif not math.isnan(t.power):
         x = math.copysign(yeo_johnson(abs(x), t.power if x >= 0 else 2 - t.power), x)
+    elif not math.isnan(t.box_cox):
+        x = box_cox(x, t.box_cox) if x > 0 else math.nan
+    elif t.quantiles and not math.isnan(x):
+        x = share(x)
+        if t.quantiles.kind == NORMAL:
+            x = min(max(NormalDist().inv_cdf(min(max(x, 1e-9), 1 - 1e-9)), LOWEST), HIGHEST)
     return (x - t.shift) / t.scale
 
 
@@ -156,14 +169,35 @@ def yeo_johnson(x: float, power: float) -> float:
         return math.inf
 
 
+def box_cox(x: float, power: float) -> float:
+    try:
+        return math.log(x) if power == 0 else math.expm1(power * math.log(x)) / power
+    except OverflowError:
+        return math.inf
+
+
+def share(x: float) -> float:
+    """The share below a number by ``QUANTILES``: 0 up to -2.5, 1/6 to 1/2 at 0, 2/3 at 0.5, 1 from 3 on."""
+    if x <= -2.5 or x >= 3:
+        return float(x > 0)
+    if x == 0:
+        return 1 / 3
+    if x < 0:
+        return (x + 2.5) / 2.5 / 6
+    return 1 / 2 + x / 3 if x <= 0.5 else 2 / 3 + (x - 0.5) / 2.5 / 6
+
+
 def every_kind_of_step(n_features: int) -> list[Transform]:
     kinds = [
         Transform(),
         Transform(0.5, -1, 1, shift=0.2, scale=3),
         Transform(0.0, 0.0, 9.0, log1p=True, curve_shift=-1.0, curve_scale=3.0),
         Transform(impute=0.5, shift=0.3, curve_scale=2.0, power=0.4),
+        Transform(impute=0.5, low=1e-3, shift=0.3, box_cox=0.4),
+        Transform(shift=0.5, quantiles=QUANTILES),
+        Transform(impute=0.1, shift=0.2, quantiles=replace(QUANTILES, kind=NORMAL)),
     ]
-    return [kinds[feature % 4] for feature in range(n_features)]
+    return [kinds[feature % 7] for feature in range(n_features)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

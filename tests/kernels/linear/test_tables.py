@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.linear.model import Linear
+from kernels.linear.quantiles import NORMAL, Quantiles
 from kernels.linear.tables import Table
 from kernels.linear.terms import Terms
 from kernels.linear.transforms import Transform
@@ -94,6 +95,36 @@ def test_curves_come_back_and_what_no_term_has_is_no_array() -> None:
     assert scaled.arrays().keys() - sound().arrays().keys() == {"term_curve_shift", "term_power"}
 
 
+def of_quantiles() -> Terms:
+    quantiles = Quantiles.of_values(np.array([-1.0, 2.0, 2.0, 5.0]), -1.0, 5.0, NORMAL)
+    coef, transforms = np.ones((1, 3)), [Transform(quantiles=quantiles), Transform(), Transform(box_cox=0.5)]
+    return replace(sound(), coef=coef, sources=[0, 1, 1], transforms=transforms)
+
+
+def test_quantiles_come_back_with_one_knot_for_equal_ones() -> None:
+    first, second, third = Terms.of_arrays(of_quantiles().arrays()).transforms
+    assert first.quantiles is not None
+    assert first.quantiles.knots.tolist() == [[-1.0, 2.0, 5.0], [0.0, 1 / 3, 1.0], [0.0, 2 / 3, 1.0]]
+    assert (first.quantiles.low_end, first.quantiles.high_end, first.quantiles.kind) == (-1.0, 5.0, NORMAL)
+    assert second.quantiles is third.quantiles is None
+    assert third.box_cox == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("knots", np.zeros((3, 2))),
+        ("term_ends", np.zeros((3, 3))),
+        ("term_score", np.zeros(3)),
+        ("term_n_knots", np.array([3, 1, -1])),
+    ],
+)
+def test_quantiles_that_do_not_fit_together_are_refused(name: str, wrong: np.ndarray) -> None:
+    arrays = of_quantiles().arrays()
+    with pytest.raises(ValueError, match="quantiles of its terms do not fit"):
+        Terms.of_arrays({**arrays, name: wrong})
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -102,6 +133,7 @@ def test_curves_come_back_and_what_no_term_has_is_no_array() -> None:
         ({"term_source": np.array([5])}, "feature 5"),
         ({"term_scale": np.zeros(1)}, "divided by 0"),
         ({"table_source": np.array([1, -1])}, "-1 of 2"),
+        (of_quantiles().arrays() | {"knots": np.zeros((3, 3))}, "quantiles do not ascend"),
     ],
 )
 def test_terms_that_the_kernel_cannot_run_on_are_found(change: dict[str, np.ndarray], sentence: str) -> None:
