@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from engine.errors import UnsupportedModel
 from engine.folding.columns import Column
+from engine.folding.quantiles import QuantileTransform
 from engine.folding.steps import Scale, Step
 
 Columns = list[Column]
@@ -231,14 +232,19 @@ def _max_abs(scaler: Any, index: int) -> list[Step]:
 
 
 def _power(transformer: Any, index: int) -> list[Step] | None:
-    if transformer.method != "yeo-johnson" or not np.isfinite(transformer.lambdas_[index]):
+    power = float(transformer.lambdas_[index])
+    if not np.isfinite(power):
         return None
-    scaled = _standard(transformer._scaler, index) if transformer.standardize else []
-    return [Step(yeo_johnson=float(transformer.lambdas_[index])), *scaled]
+    curve = Step(box_cox=power) if transformer.method == "box-cox" else Step(yeo_johnson=power)
+    return [curve, *(_standard(transformer._scaler, index) if transformer.standardize else [])]
 
 
-def _opaque(transformer: Any, index: int) -> None:
-    del transformer, index
+def _quantiles(transformer: Any, index: int) -> list[Step] | None:
+    values = tuple(transformer.quantiles_[:, index].tolist())
+    try:
+        return [Step(quantiles=QuantileTransform(values, transformer.output_distribution == "normal"))]
+    except ValueError:  # a column of nothing but missing values has none
+        return None
 
 
 def _function(transformer: Any, index: int) -> list[Step] | None:
@@ -263,6 +269,6 @@ CHAINS: Mapping[str, Callable[[Any, int], list[Step] | None]] = {
     "MaxAbsScaler": _max_abs,
     "FunctionTransformer": _function,
     "PowerTransformer": _power,
-    "QuantileTransformer": _opaque,
+    "QuantileTransformer": _quantiles,
 }
 """Transformers of one column each: their steps, or None where there are none that say it."""

@@ -7,10 +7,12 @@ column is made of, by which steps, and which categories there are.
 import copy
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -19,10 +21,25 @@ from engine.folding.columns import Column
 from engine.folding.forest import unseen_value
 from engine.folding.sklearn_columns import ENCODERS, columns_of, indices_of
 from engine.folding.splits import Evaluate, Pipeline
+from engine.folding.steps import before
 from engine.schema import Feature
 
 Features = tuple[Feature, ...]
 FLOAT64 = np.dtype(np.float64)
+
+
+def taking_any_number(transformer: Any) -> Any:
+    """A copy that makes NaN of numbers from 0 down where Box and Cox's transform refuses the whole table."""
+    copied = copy.deepcopy(transformer)
+    for part in _parts(copied):
+        if type(part).__name__ == "PowerTransformer" and part.method == "box-cox":
+            part.transform = partial(_of_positive, part.transform)
+    return copied
+
+
+def _of_positive(transform: Callable[[Any], Any], X: Any) -> Any:
+    positive = X > 0
+    return transform(X.where(positive) if hasattr(X, "where") else np.where(positive, X, np.nan))
 
 
 def raw_features(transformer: Any, *, finite: bool = False) -> Features:
@@ -68,7 +85,7 @@ def pipeline_of(transformer: Any, features: Features, dtype: np.dtype, absent: f
     evaluate = _evaluate(_with_bin_numbers(transformer) if binned else transformer, dtype, absent)
     pipeline = Pipeline(evaluate, columns)
     try:
-        if binned and absent != 0 and _is_sparse(transformer, features):
+        if binned and absent != 0 and _is_sparse(transformer, features, columns):
             raise UnsupportedModel(
                 "what a sparse matrix leaves out is missing for this model, not 0; use"
                 " KBinsDiscretizer(encode='onehot-dense') and ColumnTransformer(sparse_threshold=0)"
@@ -155,18 +172,25 @@ def _frame(columns: Sequence[NDArray[Any]], names: Any) -> Any:
     return np.column_stack(columns)
 
 
-def _is_sparse(transformer: Any, features: Features) -> bool:
+def _is_sparse(transformer: Any, features: Features, columns: Sequence[Column]) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         names = getattr(transformer, "feature_names_in_", None)
-        return hasattr(transformer.transform(_frame(_usual(features), names)), "tocoo")
+        return hasattr(transformer.transform(_frame(_usual(features, columns), names)), "tocoo")
 
 
-def _usual(features: Features, n_rows: int = 1) -> list[NDArray[Any]]:
-    """A value that any transformer takes, for each feature."""
+def _usual(features: Features, columns: Sequence[Column], n_rows: int = 1) -> list[NDArray[Any]]:
+    """A value that any transformer takes, for each feature: 0, or what Box and Cox's transform has a 1 of."""
+    numbers = [0.0] * len(features)
+    for column in columns:
+        for place, step in enumerate(column.steps):
+            if step.box_cox is not UNSET:
+                numbers[column.source] = before(1.0, column.steps[:place])
     return [
-        np.array([feature.categories[0]] * n_rows, object) if feature.type == "category" else np.zeros(n_rows)
-        for feature in features
+        np.array([feature.categories[0]] * n_rows, object)
+        if feature.type == "category"
+        else np.full(n_rows, number)
+        for feature, number in zip(features, numbers, strict=True)
     ]
 
 
@@ -205,7 +229,7 @@ def _check_apart(pipeline: Pipeline, features: Features) -> None:
     Two rows per feature differ from the first row in this feature alone.
     """
     sources = np.array(pipeline.sources)
-    rows = _usual(features, 2 * len(features) + 1)
+    rows = _usual(features, pipeline.columns, 2 * len(features) + 1)
     for index, feature in enumerate(features):
         other = [feature.categories[-1]] * 2 if feature.type == "category" else [0.75, 2.5]
         rows[index][2 * index + 1 : 2 * index + 3] = other
@@ -276,12 +300,13 @@ class _Probe:
     def __init__(self, transformer: Any, features: Features, finite: bool) -> None:
         self._evaluate = _evaluate(transformer, FLOAT64, 0.0)
         self._features, self._finite = features, finite
+        self._columns = columns_of(transformer, _inputs(transformer))
 
     def refused(self, odd: Mapping[int, object]) -> set[int]:
         """The features whose odd value is not taken: all are asked for in one table, by halves if need be."""
         if not odd:
             return set()
-        columns = _usual(self._features, len(odd))
+        columns = _usual(self._features, self._columns, len(odd))
         for row, (index, value) in enumerate(odd.items()):
             columns[index][row] = value
         try:

@@ -8,6 +8,9 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from engine.folding.quantiles import QuantileTransform, quantiles_of
+from kernels.linear.quantiles import scores_of
+
 Numbers = NDArray[np.float64]
 
 
@@ -26,6 +29,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         clip: Lower and upper bound.
         log1p: ``log(1 + x)``; write ``log1p: true``.
         yeo_johnson: Yeo and Johnson's power transform with this exponent (2000; PowerTransformer's).
+        box_cox: Box and Cox's power transform with this exponent (1964); missing from 0 down.
+        quantiles: A score by the quantiles of the training data; see ``QuantileTransform``.
         multiply, add: A constant.
         standardise: Mean and standard deviation.
         bucketise: Ascending edges; a value becomes how many of them it has reached.
@@ -35,6 +40,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clip: tuple[float, float] | UnsetType = UNSET
     log1p: bool | UnsetType = UNSET
     yeo_johnson: float | UnsetType = UNSET
+    box_cox: float | UnsetType = UNSET
+    quantiles: QuantileTransform | UnsetType = UNSET
     multiply: float | UnsetType = UNSET
     add: float | UnsetType = UNSET
     standardise: Scale | UnsetType = UNSET
@@ -58,6 +65,10 @@ def chained(x: Numbers, steps: Sequence[Step]) -> Numbers:
             x = np.log1p(x)
         elif step.yeo_johnson is not UNSET:
             x = yeo_johnson(x, step.yeo_johnson)
+        elif step.box_cox is not UNSET:
+            x = box_cox(x, step.box_cox)
+        elif step.quantiles is not UNSET:
+            x = scores_of(x, quantiles_of(step.quantiles))
         elif step.multiply is not UNSET:
             x = x * step.multiply
         elif step.add is not UNSET:
@@ -67,6 +78,31 @@ def chained(x: Numbers, steps: Sequence[Step]) -> Numbers:
         elif step.bucketise is not UNSET:
             x = np.where(np.isnan(x), x, np.searchsorted(step.bucketise, x, side="right"))
     return x
+
+
+def before(y: float, steps: Sequence[Step]) -> float:
+    """A number that the scaling and logarithms among the steps make ``y`` of."""
+    for step in reversed(steps):
+        if step.log1p is not UNSET:
+            y = float(np.expm1(y))
+        elif step.multiply is not UNSET:
+            y = y / (step.multiply or 1.0)
+        elif step.add is not UNSET:
+            y = y - step.add
+        elif step.standardise is not UNSET:
+            y = y * step.standardise.std + step.standardise.mean
+    return y
+
+
+def box_cox(x: Numbers, power: float) -> Numbers:
+    """``(x**power - 1) / power`` of numbers [n], or their logarithms; NaN from 0 down.
+
+    G. E. P. Box and D. R. Cox, *An analysis of transformations*, J. R. Statistical Society B 26, 1964.
+    """
+    with np.errstate(all="ignore"):
+        logarithm = np.log(np.where(x > 0, x, np.nan))
+        made: Numbers = logarithm if power == 0 else np.expm1(power * logarithm) / power
+    return made
 
 
 def yeo_johnson(x: Numbers, power: float) -> Numbers:

@@ -4,7 +4,7 @@ What is made of a category is one number per category, so it becomes a table: th
 transformed numbers, called from the real transform. Bins of a number become a table over the edges at
 which the real transform changes, found by bisection. A chain over a number becomes the kernel's own
 transform, imputed, clipped, scaled, bent and scaled; whether it does the same as the real one is
-checked on a grid of numbers before it is believed.
+checked before it is believed (``agreement``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,23 +14,20 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from engine.errors import UnsupportedModel
+from engine.folding.agreement import checked
 from engine.folding.columns import Column
 from engine.folding.edges import bin_edges
 from engine.folding.forest import category_table
-from engine.folding.ordered_floats import grid
-from engine.folding.search import REACHES
-from engine.folding.splits import Pipeline, evaluated, evaluated_or_missing, raw_type
-from engine.folding.steps import Step, yeo_johnson
+from engine.folding.quantiles import QuantileTransform, quantiles_of
+from engine.folding.splits import Pipeline, evaluated, raw_type
+from engine.folding.steps import Step
 from engine.schema import Feature
+from kernels.linear.quantiles import Quantiles
 from kernels.linear.tables import Table
 from kernels.linear.terms import Terms
 from kernels.linear.transforms import Transform
 
 Floats = NDArray[np.float64]
-CLOSE = 1e-12
-"""How far a chain may lie from the real transform, beside the numbers that enter its last sum."""
-SINGLE_CLOSE = 2.0**-20
-"""The same for float32 features, on which scikit-learn computes in float32 and the kernel in float64."""
 
 
 def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipeline: Pipeline) -> Terms:
@@ -47,8 +44,8 @@ def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipel
     columns, places = pipeline.columns, pipeline.places
     numeric = [index for index, column in enumerate(columns) if not features[column.source].is_coded]
     terms = [index for index in numeric if not columns[index].n_bins]
-    transforms = [transform_of(features[columns[index].source], columns[index]) for index in terms]
-    _check(features, pipeline, terms, transforms)
+    ways = [_ways(features[columns[index].source], columns[index]) for index in terms]
+    transforms = checked(features, pipeline, terms, ways)
     n_bins = {places[index]: columns[index].n_bins for index in numeric if columns[index].n_bins}
     return Terms(
         np.ascontiguousarray(coef[:, terms]),
@@ -59,15 +56,22 @@ def terms_of(coef: Floats, intercept: Floats, features: Sequence[Feature], pipel
     )
 
 
-def transform_of(feature: Feature, column: Column) -> Transform:
-    """A chain as the kernel's one order of steps; raises ``UnsupportedModel`` where it has another."""
+def transform_of(feature: Feature, column: Column, dtype: type[np.floating] = np.float64) -> Transform:
+    """A chain as the kernel's one order of steps; raises ``UnsupportedModel`` where it has another.
+
+    Args:
+        feature: The raw feature.
+        column: With the chain.
+        dtype: What scikit-learn has the feature's numbers as, which is what it imputes and clips to, and
+            moves the ends of normal scores.
+    """
     if column.opaque:
         raise UnsupportedModel(
             f"{column.opaque} of feature '{feature.name}' has no columnar kernel for a linear model (impute,"
-            " clip, log1p, Yeo and Johnson's power, scale, bins and categories have); convert the pipeline"
-            " with skl2onnx, or apply the step before Tandem"
+            " clip, log1p, power and quantile transforms, scale, bins and categories have); convert the"
+            " pipeline with skl2onnx, or apply the step before Tandem"
         )
-    chain = _Chain(feature.name)
+    chain = _Chain(feature.name, dtype)
     for step in column.steps:
         chain.then(step)
     return chain.transform()
@@ -76,28 +80,37 @@ def transform_of(feature: Feature, column: Column) -> Transform:
 class _Chain:
     """The steps so far as ``(f(clip(impute(x))) - shift) / scale``, f a curve of a scaled x, or none."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, dtype: type[np.floating]) -> None:
+        self._name, self._dtype = name, dtype
         self._impute, self._low, self._high = np.nan, -np.inf, np.inf
-        self._log1p, self._power, self._curve_shift, self._curve_scale = False, np.nan, 0.0, 1.0
+        self._log1p, self._power, self._box_cox = False, np.nan, np.nan
+        self._quantiles: Quantiles | None = None
+        self._curve_shift, self._curve_scale = 0.0, 1.0
         self._shift, self._scale = 0.0, 1.0
 
     def transform(self) -> Transform:
         return Transform(
             self._impute, self._low, self._high, self._log1p, self._shift, self._scale,
-            self._curve_shift, self._curve_scale, self._power,
+            self._curve_shift, self._curve_scale, self._power, self._box_cox, self._quantiles,
         )  # fmt: skip
 
     def then(self, step: Step) -> None:
         """One more step after those so far."""
         if step.impute is not UNSET:
-            self._then_impute(step.impute)
+            self._then_impute(float(self._dtype(step.impute)))
         elif step.clip is not UNSET:
-            self._then_clip(*step.clip)
+            self._then_clip(*(float(self._dtype(end)) for end in step.clip))
         elif step.log1p is not UNSET:
-            self._then_curve(log1p=True)
+            self._then_curve()
+            self._log1p = True
         elif step.yeo_johnson is not UNSET:
-            self._then_curve(power=step.yeo_johnson)
+            self._then_curve()
+            self._power = step.yeo_johnson
+        elif step.box_cox is not UNSET:
+            self._then_curve()
+            self._box_cox = step.box_cox
+        elif step.quantiles is not UNSET:
+            self._then_quantiles(step.quantiles)
         elif step.multiply is not UNSET:
             self._then_scale(1.0 / step.multiply if step.multiply else np.inf)
         elif step.add is not UNSET:
@@ -122,10 +135,23 @@ class _Chain:
         if not np.isnan(self._impute):
             self._impute = float(min(max(self._impute, ends[0]), ends[1]))
 
-    def _then_curve(self, *, log1p: bool = False, power: float = np.nan) -> None:
-        if self._log1p or not np.isnan(self._power):
-            raise self._refusal("takes log1p or a power transform twice")
-        self._log1p, self._power = log1p, power
+    @property
+    def _is_bent(self) -> bool:
+        """Whether there is a curve that ``_raw`` does not turn around."""
+        return not (np.isnan(self._power) and np.isnan(self._box_cox) and self._quantiles is None)
+
+    def _then_quantiles(self, step: QuantileTransform) -> None:
+        if self._shift != 0 or abs(self._scale) != 1:
+            raise self._refusal(
+                "scales before a quantile transform, which then looks its number up among rounded ones; it"
+                " takes no notice of scales, so train without them"
+            )
+        self._then_curve()
+        self._quantiles = quantiles_of(step, self._dtype)
+
+    def _then_curve(self) -> None:
+        if self._log1p or self._is_bent:
+            raise self._refusal("takes more than one of log1p, power and quantile transforms")
         self._curve_shift, self._curve_scale = self._shift, self._scale
         self._shift, self._scale = 0.0, 1.0
 
@@ -140,8 +166,8 @@ class _Chain:
 
     def _raw(self, value: float) -> float:
         """The raw value that the steps so far make ``value`` of."""
-        if not np.isnan(self._power):
-            raise self._refusal("imputes or clips after a power transform")
+        if self._is_bent:
+            raise self._refusal("imputes or clips after a power or quantile transform")
         with np.errstate(all="ignore"):
             inner = np.float64(value) * self._scale + self._shift
             logged = np.expm1(inner) * self._curve_scale + self._curve_shift
@@ -153,83 +179,17 @@ class _Chain:
     def _refusal(self, what: str) -> UnsupportedModel:
         return UnsupportedModel(
             f"the chain of feature '{self._name}' {what}; the columnar kernel imputes, clips, scales, takes"
-            " log1p or a power transform and scales, in this order; reorder the steps, or convert the"
-            " pipeline with skl2onnx"
+            " log1p, a power or a quantile transform and scales, in this order; reorder the steps, or"
+            " convert the pipeline with skl2onnx"
         )
 
 
-def transformed(x: Floats, transform: Transform) -> Floats:
-    """What the kernel makes of numbers [n], in NumPy."""
-    x = np.where(np.isnan(x), transform.impute, x)
-    x = np.where(x < transform.low, transform.low, x)
-    x = np.where(x > transform.high, transform.high, x)
-    with np.errstate(all="ignore"):
-        bent = (x - transform.curve_shift) / transform.curve_scale
-        if transform.log1p:
-            x = np.log1p(bent)
-        elif not np.isnan(transform.power):
-            x = yeo_johnson(bent, transform.power)
-        return (x - transform.shift) / transform.scale
-
-
-def _check(
-    features: Sequence[Feature], pipeline: Pipeline, terms: Sequence[int], transforms: Sequence[Transform]
-) -> None:
-    """Raise ``UnsupportedModel`` unless the transforms of these columns are the pipeline's, where finite."""
-    sources = [pipeline.columns[index].source for index in terms]
-    points = {source: _points(features[source]) for source in sources}
-    if not points:
-        return
-    made = evaluated_or_missing(features, pipeline, points)
-    for index, source, transform in zip(terms, sources, transforms, strict=True):
-        raw = points[source]
-        real = made[: len(raw), pipeline.places[index]].astype(np.float64)
-        if (wrong := _first_apart(raw, real, transform)) is not None:
-            raise UnsupportedModel(
-                f"the chain of feature '{features[source].name}' does not compute what its steps say, first"
-                f" at {wrong!r}; convert the pipeline with skl2onnx"
-            )
-
-
-def _points(feature: Feature) -> NDArray[np.floating]:
-    dtype = raw_type(feature)
-    return np.append(grid(dtype, REACHES[-1]), np.array([] if feature.required else [np.nan], dtype))
-
-
-def _first_apart(points: NDArray[np.floating], real: Floats, transform: Transform) -> float | None:
-    """The first number whose transform is not the real one, up to rounding; where that is finite."""
-    raw = points.astype(np.float64)
-    own = transformed(raw, transform)
-    largest = (np.abs(np.nan_to_num(raw)) + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
-    close = CLOSE if points.dtype == np.float64 else SINGLE_CLOSE
-    curve = close * _roughness(raw, transform)
-    with np.errstate(invalid="ignore"):  # inf - inf
-        same = np.abs(own - real) <= largest * close + curve / abs(transform.scale)
-    same |= (
-        (np.isnan(own) & np.isnan(real)) | np.isinf(own) | np.isinf(real) | (transform.log1p & (curve >= 1.0))
-    )
-    return None if same.all() else float(raw[np.argmin(same)])
-
-
-def _roughness(raw: Floats, transform: Transform) -> Floats:
-    """How far the curve of numbers [n] is off, by the relative rounding of what goes into it.
-
-    That is without end where log1p ends: there even whether it is a number is left to rounding.
-    """
-    x = np.clip(np.where(np.isnan(raw), transform.impute, raw), transform.low, transform.high)
-    with np.errstate(all="ignore"):
-        bent = (x - transform.curve_shift) / transform.curve_scale
-        size = (np.abs(x) + abs(transform.curve_shift)) / abs(transform.curve_scale)
-        if transform.log1p:
-            exact = (transform.curve_shift, transform.curve_scale) == (0.0, 1.0)
-            rough = np.zeros(len(x)) if exact else size / np.abs(1.0 + bent)
-        elif not np.isnan(transform.power):
-            power = np.where(bent < 0, 2.0 - transform.power, transform.power)
-            beyond = 1.0 + np.abs(bent)
-            rough = beyond**power * (np.log(beyond) + size / beyond)
-        else:
-            rough = np.zeros(len(x))
-    return np.where(np.isnan(rough), 0.0, rough)
+def _ways(feature: Feature, column: Column) -> list[Transform]:
+    """What the chain may be: beside a float64 column scikit-learn has a float32 feature as float64 too."""
+    ways = [transform_of(feature, column)]
+    if ways[0].quantiles is not None and feature.type == "float32":
+        ways.insert(0, transform_of(feature, column, np.float32))
+    return ways
 
 
 def _category_tables(coef: Floats, features: Sequence[Feature], pipeline: Pipeline) -> list[Table]:

@@ -11,7 +11,12 @@ from engine.errors import InvalidModel, UnsupportedModel
 from engine.folding import declared
 from engine.folding.forest import fold
 from engine.folding.sklearn_columns import not_of_one_feature
-from engine.folding.sklearn_pipeline import pipeline_of, raw_features, without_dropped
+from engine.folding.sklearn_pipeline import (
+    pipeline_of,
+    raw_features,
+    taking_any_number,
+    without_dropped,
+)
 from engine.folding.splits import Pipeline
 from engine.folding.terms import terms_of
 from engine.importers.imported import DENSE, FOREST, LINEAR, Imported
@@ -52,7 +57,7 @@ def import_pipeline(model: Any, import_model: Import) -> tuple[bytes, Imported]:
             f"a Pipeline cannot be folded into {imported.objective or 'a model'} of kind {imported.kind};"
             " convert it with skl2onnx and pack the ONNX graph"
         )
-    transformer = model[:-1]
+    transformer = taking_any_number(model[:-1])
     absent = np.nan if imported.library == "xgboost" else 0.0
     features = raw_features(transformer, finite=any(feature.required for feature in imported.features))
     pipeline = pipeline_of(transformer, features, np.dtype(imported.block), absent)

@@ -73,8 +73,17 @@ scalers = st.one_of(
     ),
     st.builds(FunctionTransformer, st.just(np.negative)),
 )
-powers = st.builds(PowerTransformer, standardize=flags)
-curves = st.one_of(powers, st.builds(QuantileTransformer, n_quantiles=st.just(30)))
+positive = FunctionTransformer(np.clip, kw_args={"a_min": 0.5, "a_max": 1e4})
+powers = st.builds(PowerTransformer, standardize=flags).map(lambda power: [power])
+positive_powers = st.builds(PowerTransformer, standardize=flags, method=st.just("box-cox"))
+quantiles = st.builds(
+    QuantileTransformer,
+    n_quantiles=st.sampled_from([2, 30, 400]),
+    output_distribution=st.sampled_from(["uniform", "normal"]),
+)
+curves = st.one_of(
+    powers, positive_powers.map(lambda power: [positive, power]), quantiles.map(lambda each: [each])
+)
 above_minus_1 = FunctionTransformer(np.clip, kw_args={"a_min": -0.9, "a_max": 1e4})
 logs = st.sampled_from([[], [above_minus_1, FunctionTransformer(np.log1p)]])
 encoders = st.one_of(
@@ -94,8 +103,8 @@ encoders = st.one_of(
 
 
 @st.composite
-def transformers(draw: st.DrawFn, *, curved: bool) -> ColumnTransformer:
-    """A part per feature; ``curved`` also draws what no columnar kernel computes."""
+def transformers(draw: st.DrawFn) -> ColumnTransformer:
+    """A part per feature."""
     parts: list[tuple[str, Any, list[str]]] = []
     for name in NUMBERS:
         chain: list[Any] = [draw(imputers)] if name == "age" or draw(flags) else []
@@ -110,7 +119,7 @@ def transformers(draw: st.DrawFn, *, curved: bool) -> ColumnTransformer:
         if last == "binarizer":
             chain.append(Binarizer(threshold=draw(st.floats(-1, 1))))
         if last == "curve" and simple:
-            chain.append(draw(curves if curved else powers))
+            chain += draw(curves)
         parts.append((name, make_pipeline(*chain) if chain else "passthrough", [name]))
     parts += [(name, draw(encoders), [name]) for name in (*WORDS, *CODES)]
     sparse_threshold = draw(st.sampled_from([0, 0.3, 1.0]))

@@ -281,20 +281,32 @@ def test_one_raw_column_may_not_be_a_number_and_a_category(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("transformer", "sentence"),
     [
-        (
-            QuantileTransformer(n_quantiles=20),
-            "QuantileTransformer of feature 'balance' has no columnar kernel",
-        ),
+        (FunctionTransformer(np.sqrt), "FunctionTransformer of feature 'balance' has no columnar kernel"),
         (
             make_pipeline(FunctionTransformer(np.log1p), FunctionTransformer(np.log1p)),
-            "takes log1p or a power transform twice.*reorder the steps",
+            "takes more than one of log1p, power and quantile transforms.*reorder the steps",
+        ),
+        (
+            make_pipeline(StandardScaler(), QuantileTransformer(n_quantiles=20)),
+            "scales before a quantile transform.*train without them",
         ),
         (make_pipeline(KBinsDiscretizer(4, encode="ordinal"), StandardScaler()), "StandardScaler after bins"),
-        (make_pipeline(PowerTransformer(), MinMaxScaler(clip=True)), "clips after a power transform"),
+        (
+            make_pipeline(PowerTransformer(), MinMaxScaler(clip=True)),
+            "clips after a power or quantile transform",
+        ),
         (MissingIndicator(missing_values=0.0, features="all"), r"MissingIndicator\(missing_values=…\)"),
         (SimpleImputer(missing_values=0.0), r"SimpleImputer\(missing_values=…\)"),
     ],
-    ids=["a curve", "two logarithms", "scaled bins", "a clipped power", "zeros told", "zeros imputed"],
+    ids=[
+        "a curve",
+        "two logarithms",
+        "scaled quantiles",
+        "scaled bins",
+        "a clipped power",
+        "zeros told",
+        "zeros imputed",
+    ],
 )
 def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
     transformer: Any, sentence: str, tmp_path: Path
@@ -311,6 +323,11 @@ def test_what_no_columnar_kernel_computes_is_refused_before_a_linear_model(
         [MinMaxScaler(), FunctionTransformer(np.log1p)],
         [RobustScaler(), FunctionTransformer(np.log1p), StandardScaler()],
         [PowerTransformer()],
+        [PowerTransformer(method="box-cox"), MaxAbsScaler()],
+        [MinMaxScaler((1, 2)), PowerTransformer(method="box-cox")],
+        [QuantileTransformer(n_quantiles=50), StandardScaler()],
+        [QuantileTransformer(n_quantiles=50, output_distribution="normal")],
+        [FunctionTransformer(np.negative), QuantileTransformer(n_quantiles=50), MinMaxScaler((-1, 1))],
         [StandardScaler(), PowerTransformer(standardize=False), MinMaxScaler()],
         [
             MaxAbsScaler(),
@@ -326,8 +343,42 @@ def test_curves_of_scaled_numbers_give_a_linear_model_its_numbers(chain: Any, tm
     pipeline = fitted(LinearRegression(), make_pipeline(*chain), rows)
     scorer = Scorer.load(engine.pack(pipeline, name="logged", out=tmp_path))
     asked = frame(seed=2)[["amount"]]
-    asked.loc[:2, "amount"] = [0.0, -0.0, 1e6]
+    asked.loc[:2, "amount"] = [1e-9, 0.5, 1e6]
     np.testing.assert_allclose(scores(scorer, asked), expected(pipeline, asked), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("beside", ["float32", "float64"])
+def test_normal_scores_of_float32_columns_are_scikit_learns_beside_columns_of_either_type(
+    beside: str, tmp_path: Path
+) -> None:
+    rows = frame()[["age", "amount"]].ffill().astype({"age": "float32", "amount": beside})
+    quantiles = QuantileTransformer(n_quantiles=40, output_distribution="normal")
+    pipeline = fitted(LinearRegression(), quantiles, rows)
+    sample = tmp_path / "sample.parquet"
+    rows.to_parquet(sample)
+    scorer = Scorer.load(engine.pack(pipeline, name="scored", out=tmp_path, sample=sample))
+    known = pipeline[0].quantiles_[:, 0]
+    around = np.linspace(
+        known[-1] - 1, known[-1] + 1, 999
+    )  # where shares have few bits left to tell them apart
+    asked = pd.DataFrame({"age": np.concatenate([known, around]), "amount": 20.0}).astype(rows.dtypes)
+    np.testing.assert_allclose(scores(scorer, asked), expected(pipeline, asked), rtol=1e-6, atol=1e-6)
+
+
+def test_what_box_and_cox_refuse_has_no_score_before_a_linear_model(tmp_path: Path) -> None:
+    pipeline = fitted(LinearRegression(), PowerTransformer(method="box-cox"), frame()[["amount"]])
+    scorer = Scorer.load(engine.pack(pipeline, name="powers", out=tmp_path))
+    asked = pd.DataFrame({"amount": [5e-324, 2.0, 0.0, -0.0, -3.0]})
+    assert np.isnan(scores(scorer, asked)).tolist() == [False, False, True, True, True]
+
+
+def test_a_box_cox_transform_of_clipped_numbers_before_a_forest_has_its_bits(tmp_path: Path) -> None:
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": 0.1, "a_max": 1e4})
+    chain = make_pipeline(clip, PowerTransformer(method="box-cox"))
+    pipeline = fitted(MODELS["lightgbm"](), chain, frame()[["amount", "balance"]])
+    scorer, forest = packed(pipeline, tmp_path)
+    asked = beside_every_split(forest, list(scorer.schema.names), frame(seed=2)[["amount", "balance"]])
+    assert (scores(scorer, asked) == expected(pipeline, asked)).all()
 
 
 def test_a_clip_where_log1p_of_a_scaled_number_may_be_missing_is_refused(tmp_path: Path) -> None:
