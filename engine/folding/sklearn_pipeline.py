@@ -29,12 +29,17 @@ FLOAT64 = np.dtype(np.float64)
 
 
 def taking_any_number(transformer: Any) -> Any:
-    """A copy that makes NaN of numbers from 0 down where Box and Cox's transform refuses the whole table."""
+    """One that makes NaN of numbers from 0 down where Box and Cox's transform refuses the whole table."""
+    if not any(map(_is_box_cox, _parts(transformer))):
+        return transformer
     copied = copy.deepcopy(transformer)
-    for part in _parts(copied):
-        if type(part).__name__ == "PowerTransformer" and part.method == "box-cox":
-            part.transform = partial(_of_positive, part.transform)
+    for part in filter(_is_box_cox, _parts(copied)):
+        part.transform = partial(_of_positive, part.transform)
     return copied
+
+
+def _is_box_cox(part: Any) -> bool:
+    return type(part).__name__ == "PowerTransformer" and part.method == "box-cox"
 
 
 def _of_positive(transform: Callable[[Any], Any], X: Any) -> Any:
