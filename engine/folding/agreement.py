@@ -23,6 +23,8 @@ CLOSE = 1e-12
 """How far a chain may lie from the real transform, beside the numbers that enter its last sum."""
 SINGLE_CLOSE = 2.0**-20
 """The same for float32 features, on which scikit-learn computes in float32 and the kernel in float64."""
+LOST = 2.0**-6
+"""How much of Box and Cox's power of a scaled number near 1 may be rounding."""
 SHARE_CLOSE = 2.0**-52
 """How far a share of the training data may lie from scikit-learn's."""
 
@@ -95,6 +97,8 @@ def _first_apart(points: NDArray[np.floating], real: Floats, transform: Transfor
     entering = 0.0 if transform.quantiles else np.abs(np.nan_to_num(raw))
     largest = (entering + abs(transform.shift)) / abs(transform.scale) + np.abs(real)
     close = CLOSE if points.dtype == np.float64 else SINGLE_CLOSE
+    if transform.curve_shift and abs(transform.box_cox) * close > LOST:
+        return transform.curve_shift + transform.curve_scale
     tiny = float(np.finfo(points.dtype).smallest_normal)
     curve = close * _roughness(raw, transform, close) + tiny
     with np.errstate(all="ignore"):  # inf - inf

@@ -372,6 +372,17 @@ def test_what_box_and_cox_refuse_has_no_score_before_a_linear_model(tmp_path: Pa
     assert np.isnan(scores(scorer, asked)).tolist() == [False, False, True, True, True]
 
 
+def test_a_box_cox_transform_whose_float32_numbers_are_lost_in_rounding_is_refused(tmp_path: Path) -> None:
+    rows = frame()[["amount"]].astype(np.float32)
+    chain = make_pipeline(MinMaxScaler((1, 2)), PowerTransformer(method="box-cox", standardize=False))
+    pipeline = fitted(LinearRegression(), chain, rows)
+    pipeline[0][1].lambdas_[0] = -40_000  # as it is where numbers differ in their last bits only
+    sample = tmp_path / "sample.parquet"
+    rows.to_parquet(sample)
+    with pytest.raises(UnsupportedModel, match="'amount' does not compute what its steps say"):
+        engine.pack(pipeline, name="lost", out=tmp_path, sample=sample)
+
+
 def test_a_box_cox_transform_of_clipped_numbers_before_a_forest_has_its_bits(tmp_path: Path) -> None:
     clip = FunctionTransformer(np.clip, kw_args={"a_min": 0.1, "a_max": 1e4})
     chain = make_pipeline(clip, PowerTransformer(method="box-cox"))

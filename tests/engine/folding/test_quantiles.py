@@ -80,6 +80,15 @@ def test_infinities_score_as_what_lies_beyond_the_quantiles(
     assert chained(np.array([-np.inf, np.inf]), [step]).tolist() == [lowest, highest]
 
 
+def test_a_share_that_rounding_makes_negative_has_no_normal_score() -> None:
+    column = np.array([-8e307, 0.0, 0.0, 0.0, 0.0])
+    transformer = fitted(column, 5, normal=True)
+    x = np.nextafter(column[:1], 0.0)
+    assert np.isnan(quietly(transformer.transform, x)).all()
+    step = QuantileTransform(tuple(transformer.quantiles_[:, 0].tolist()), normal=True)
+    assert np.isnan(scores_of(x, quantiles_of(step))).all()
+
+
 @pytest.mark.parametrize("values", ["[]", "[2, 1]", "[1, null]", "[-1.7e308, 1.7e308]"])
 def test_quantiles_that_are_none_are_refused(values: str) -> None:
     with pytest.raises(msgspec.ValidationError):
