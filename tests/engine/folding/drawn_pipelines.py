@@ -81,9 +81,9 @@ quantiles = st.builds(
     n_quantiles=st.sampled_from([2, 30, 400]),
     output_distribution=st.sampled_from(["uniform", "normal"]),
 )
-curves = st.one_of(
-    powers, positive_powers.map(lambda power: [positive, power]), quantiles.map(lambda each: [each])
-)
+curves = st.one_of(powers, quantiles.map(lambda each: [each]))
+curves_of_raw = st.one_of(curves, positive_powers.map(lambda power: [positive, power]))
+"""After scales, clipped numbers may all be one, which Box and Cox's transform is not fitted to."""
 above_minus_1 = FunctionTransformer(np.clip, kw_args={"a_min": -0.9, "a_max": 1e4})
 logs = st.sampled_from([[], [above_minus_1, FunctionTransformer(np.log1p)]])
 encoders = st.one_of(
@@ -119,7 +119,8 @@ def transformers(draw: st.DrawFn) -> ColumnTransformer:
         if last == "binarizer":
             chain.append(Binarizer(threshold=draw(st.floats(-1, 1))))
         if last == "curve" and simple:
-            chain += draw(curves)
+            raw = all(isinstance(step, SimpleImputer) for step in chain)
+            chain += draw(curves_of_raw if raw else curves)
         parts.append((name, make_pipeline(*chain) if chain else "passthrough", [name]))
     parts += [(name, draw(encoders), [name]) for name in (*WORDS, *CODES)]
     sparse_threshold = draw(st.sampled_from([0, 0.3, 1.0]))
