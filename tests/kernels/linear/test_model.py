@@ -173,7 +173,7 @@ def box_cox(x: float, power: float) -> float:
     try:
         return math.log(x) if power == 0 else math.expm1(power * math.log(x)) / power
     except OverflowError:
-        return math.inf
+        return math.copysign(math.inf, power)
 
 
 def share(x: float) -> float:
