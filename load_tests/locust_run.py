@@ -1,5 +1,7 @@
 """Runs the Locust file in a process of its own and brings back what it measured."""
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from engine.demo.commands import ended_by_signals
 from engine.errors import Failed, InvalidConfig
+from load_tests.progress import show_live
 from load_tests.results.recording import Recording
 from load_tests.results.result import Load
 
@@ -37,12 +41,31 @@ def run_locust(load: Load, sample: str, *, web_port: int | None = None) -> tuple
         recording = Path(folder) / "recording"
         command = [*_command(load, sample), "--recording", str(recording)]
         command += ["--headless"] if web_port is None else _web_page(web_port)
-        finished = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=None)
+        show_live("starting Locust")
+        code = _run(command)
         if not recording.exists() or not recording.stat().st_size:
-            raise Failed(f"expected a result from Locust, got none; it left with code {finished.returncode}")
-        if finished.returncode == 2:
+            raise Failed(f"expected a result from Locust, got none; it left with code {code}")
+        if code == 2:
             raise InvalidConfig("the load test could not start, for the reason above")
         return msgspec.msgpack.decode(recording.read_bytes(), type=tuple[Recording, str | None])
+
+
+def _run(command: list[str]) -> int:
+    """Run Locust to its end. What interrupts the wait for it, kills it with its workers.
+
+    They are a process group of their own: a Ctrl-C that struck them while they start would end each with a
+    traceback, or some and not others.
+    """
+    with ended_by_signals():
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0
+        )
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _web_page(port: int) -> list[str]:

@@ -1,5 +1,7 @@
 """What ``tandem load`` does once the load is planned: run, compare, write, print, and the exit code."""
 
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from load_tests.capacity.finding import find_capacity
 from load_tests.capacity.search import Capacity
 from load_tests.command import check_answered
 from load_tests.locust_run import WEB_HOST, run_locust
+from load_tests.progress import show_live
 from load_tests.results.comparison import compare_capacities, compare_loads
 from load_tests.results.printing import (
     describe,
@@ -67,9 +70,12 @@ def search(load: Load, sample: str, slo: str, target_rate: float, outputs: Outpu
 
 
 def open_web_page(load: Load, sample: str, port: int) -> None:
-    """Run Locust with its own web page until it is interrupted; raises ``PortTaken``."""
+    """Run Locust with its own web page until Ctrl-C ends both; raises ``PortTaken``."""
     ensure_free(WEB_HOST, port, "--web")
-    run_locust(load, sample, web_port=port)
+    print(f"Locust's own page: http://{WEB_HOST}:{port}; Ctrl-C ends it", file=sys.stderr)
+    with suppress(KeyboardInterrupt):
+        run_locust(load, sample, web_port=port)
+    show_live("")
 
 
 def _write(result: LoadResult | Capacity, outputs: Outputs) -> None:

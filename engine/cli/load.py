@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.interrupts import saying_when_interrupted
 from engine.config import Load
 
 DEFAULTS = Load()
@@ -73,28 +74,29 @@ def load(
     ] = None,
 ) -> None:
     """Send real rows to an engine and tell requests a second and p50, p95 and p99."""
-    from load_tests.command import Wishes, plan_load
-    from load_tests.verb import Outputs, load_test, open_web_page, search
+    with saying_when_interrupted("interrupted; a run that did not end leaves no result"):
+        from load_tests.command import Wishes, plan_load
+        from load_tests.verb import Outputs, load_test, open_web_page, search
 
-    wishes = Wishes(
-        sample=sample,
-        model=model,
-        users=users,
-        duration=duration,
-        rate=rate,
-        rows_per_request=rows_per_request,
-        shape=shape,
-        processes=processes,
-        generator=generator,
-        wire=wire,
-        deadline=deadline,
-        grpc_port=grpc_port,
-    )
-    planned, rows = plan_load(target, wishes)
-    outputs = Outputs(json, csv, html, baseline)
-    if web is not None:
-        open_web_page(planned, rows, web)
-    elif find_max:
-        raise typer.Exit(search(planned, rows, slo or SEARCHED_SLO, target_rate, outputs))
-    else:
-        raise typer.Exit(load_test(planned, rows, slo, outputs))
+        wishes = Wishes(
+            sample=sample,
+            model=model,
+            users=users,
+            duration=duration,
+            rate=rate,
+            rows_per_request=rows_per_request,
+            shape=shape,
+            processes=processes,
+            generator=generator,
+            wire=wire,
+            deadline=deadline,
+            grpc_port=grpc_port,
+        )
+        planned, rows = plan_load(target, wishes)
+        outputs = Outputs(json, csv, html, baseline)
+        if web is not None:
+            open_web_page(planned, rows, web)
+        elif find_max:
+            raise typer.Exit(search(planned, rows, slo or SEARCHED_SLO, target_rate, outputs))
+        else:
+            raise typer.Exit(load_test(planned, rows, slo, outputs))

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.errors import Failed
 
 STOP_S = 60.0
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def tandem(*arguments: str) -> None:
@@ -29,10 +30,10 @@ def running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Keep a verb running inside the ``with`` block, its output in a file; interrupt it afterwards.
 
     A process that has not left a minute after the interrupt is killed with all it started. A SIGTERM
-    ends the block as well, so that none is left behind.
+    or SIGHUP ends the block as well, so that none is left behind.
     """
     show(arguments)
-    with _ended_by_sigterm(), log.open("wb") as output:
+    with ended_by_signals(), log.open("wb") as output:
         process = subprocess.Popen(
             _command(arguments),
             stdin=subprocess.DEVNULL,
@@ -58,16 +59,18 @@ def show(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises ``SystemExit``; only the main thread can see to that."""
+def ended_by_signals() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP raise ``SystemExit``; only the main thread can see to that."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    heard = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
+    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in heard]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(heard, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
