@@ -23,7 +23,7 @@ SECONDS = tuple(
 ROWS = tuple(float(1 << power) for power in range(17))
 SIZES = (*(f"{rows:g}" for rows in ROWS), "+Inf")
 """Of batches: each up to so many rows, and over the one before."""
-DOORS = ("json", "binary", "rows", "arrow", "grpc")
+DOORS = ("oip", "binary", "rows", "arrow", "grpc")
 STATUSES = ("200", "400", "403", "404", "405", "408", "409", "413", "415", "429", "500", "503", "504")
 SHED = ("overloaded", "expired", "cancelled")
 STAGES = ("decode", "queue", "score", "encode")

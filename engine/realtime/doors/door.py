@@ -71,7 +71,7 @@ def _large_stream(body: bytes, n_features: int) -> bool:  # noqa: ARG001
     return len(body) > RAW_BYTES
 
 
-JSON = Door("json", infer_door.read, infer_door.write, _large_tensors)
+JSON = Door("oip", infer_door.read, infer_door.write, _large_tensors)
 BINARY = Door("binary", infer_door.read, infer_door.write, _large_binary)
 ROWS = Door("rows", score_door.read, score_door.write, _large_objects)
 ARROW = Door("arrow", arrow_door.read, arrow_door.write, _large_stream)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from tritonclient.grpc import service_pb2
 
+from engine.realtime.counting.counters import DOORS
 from load_tests.payloads.grpc_request import infer_request
 from load_tests.payloads.wire import WIRES, encode, raw, with_deadline
 
@@ -19,6 +20,10 @@ MIXED = pa.table(
     }
 )
 NUMBERS = MIXED.drop_columns(["carrier"])
+
+
+def test_a_wire_is_called_what_the_engine_counts_it_under() -> None:
+    assert set(WIRES) == set(DOORS)
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -37,12 +37,12 @@ def test_latency_buckets_begin_at_50_microseconds_and_are_fine() -> None:
 def test_what_is_counted_is_what_is_rendered() -> None:
     counters = ModelCounters()
     counters.request_begun()
-    counters.request_scored("json", 3, 1, True, 0.004, 0.00004, 0.001, 0.002, 60.0)
+    counters.request_scored("oip", 3, 1, True, 0.004, 0.00004, 0.001, 0.002, 60.0)
     counters.batch_scored(3, 0.002)
     counters.request_shed("overloaded")
     counters.settle()
     found = values(render({"m": counters.cells.tolist()}, {"tandem_x": ("X.", 1.5)}))
-    assert found['tandem_requests_total{model="m",door="json",status="200"}'] == 1
+    assert found['tandem_requests_total{model="m",door="oip",status="200"}'] == 1
     assert found['tandem_rows_total{model="m"}'] == 3
     assert found['tandem_bad_rows_total{model="m"}'] == 1
     assert found['tandem_late_total{model="m"}'] == 1
@@ -59,8 +59,8 @@ def test_what_is_counted_is_what_is_rendered() -> None:
 
 def test_the_time_of_what_failed_is_counted_and_of_nothing_else() -> None:
     counters = ModelCounters()
-    counters.request_scored("json", 1, 0, False, *NO_TIMES)
-    for door, status, took_s in (("grpc", 400, 0.25), ("json", 429, 0.5)):
+    counters.request_scored("oip", 1, 0, False, *NO_TIMES)
+    for door, status, took_s in (("grpc", 400, 0.25), ("oip", 429, 0.5)):
         counters.request_begun()
         counters.request_ended(door, status, took_s)
     found = values(render({"m": counters.cells.tolist()}, {}))
@@ -72,7 +72,7 @@ def test_times_are_each_in_their_bucket() -> None:
     draw = random.Random(0)
     times = [tuple(draw.choice((*SECONDS, 1e-7, 0.012, 99.0)) for _ in range(5)) for _ in range(1000)]
     for took in times:
-        counters.request_scored("json", 1, 0, False, *took)
+        counters.request_scored("oip", 1, 0, False, *took)
     found = values(render({"m": counters.cells.tolist()}, {}))
     for place, stage in enumerate(
         ("", ',stage="decode"', ',stage="queue"', ',stage="score"', ',stage="encode"')
