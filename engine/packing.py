@@ -34,7 +34,7 @@ def pack(
         name: The model's name: a letter or digit, then up to 63 of letters, digits, ``.``, ``_``, ``-``.
         out: Directory for bundles; made if missing.
         features: A features file, see ``configs/features.yaml``.
-        sample: A Parquet file whose column types are those of the data to come.
+        sample: A Parquet file, or a folder of them, whose column types are those of the data to come.
 
     Raises:
         InvalidModel: It is no model that an importer reads.

@@ -16,7 +16,8 @@ def pack(
         Path | None, typer.Option(help="YAML with names, types and categories the model lacks.")
     ] = None,
     sample: Annotated[
-        Path | None, typer.Option(help="A Parquet file whose column types are those of the data to come.")
+        Path | None,
+        typer.Option(help="Parquet file or folder whose column types are those of the data to come."),
     ] = None,
 ) -> None:
     """Pack a trained model into an immutable bundle and print its path."""

@@ -102,9 +102,9 @@ def _train(places: Places) -> tuple[pl.DataFrame, int, float]:
 
 
 def _pack(places: Places) -> Path:
-    sample = next(places.flights.glob("*.parquet"))
-    show(["pack", str(places.model), "--name", MODEL, "--out", str(places.bundles), "--sample", str(sample)])
-    bundle = pack(places.model, name=MODEL, out=places.bundles, sample=sample)
+    options = ["--name", MODEL, "--out", str(places.bundles), "--sample", str(places.flights)]
+    show(["pack", str(places.model), *options])
+    bundle = pack(places.model, name=MODEL, out=places.bundles, sample=places.flights)
     latest = places.bundles / MODEL
     latest.unlink(missing_ok=True)
     latest.symlink_to(bundle.name)

@@ -25,6 +25,8 @@ from engine.schema import Feature, FeatureType, Output
 NARROW = frozenset({"float32", "bool", "int8", "int16", "uint8", "uint16", "category"})
 """Types whose every value a float32 holds."""
 
+PARQUET = (".parquet", ".parq", ".pq")
+
 UNSPEAKABLE = re.compile(r'["\\\x00-\x1f]')
 """What a key of JSON must escape; rows are decoded by keys that are as they are written."""
 
@@ -84,11 +86,37 @@ def read_options(path: str | os.PathLike[str]) -> Options:
 
 
 def read_sample(path: str | os.PathLike[str]) -> pa.Schema:
-    """Column names and types of a Parquet file; raises ``InvalidTable``."""
+    """Column names and types of a Parquet file, or those that hold every file's of a folder.
+
+    Raises ``InvalidTable``.
+    """
+    place = Path(path)
+    files = _parquet_files(place) if place.is_dir() else [place]
+    if not files:
+        raise InvalidTable(f"expected Parquet files ({', '.join(PARQUET)}) in {path}, found none")
+    schemas = [_read_schema(file) for file in files]
     try:
-        return pq.read_schema(Path(path))
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InvalidTable(f"the Parquet files in {path} have other types each: {error}") from error
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """As a job takes them from its input: hidden ones (``_``, ``.``) do not count."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in PARQUET
+        and path.is_file()
+        and not any(name[0] in "_." for name in path.relative_to(folder).parts)
+    )
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
     except FileNotFoundError as error:
-        raise InvalidTable(f"expected a Parquet file at {path}: {error.strerror}") from error
+        raise InvalidTable(f"expected a Parquet file or a folder of them at {path}, found nothing") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidTable(f"{path} is no Parquet file: {error}") from error
 

@@ -90,6 +90,30 @@ def test_a_category_may_be_any_kind_of_string_in_the_sample(model_file, tmp_path
     assert types_of(schema_of(model_file, tmp_path, sample=sample))[2] == "category"
 
 
+def test_a_folder_of_samples_gives_types_that_hold_every_file_of_it(model_file, tmp_path):
+    numbers = [pa.array([1], pa.int8()), pa.array([1], pa.int16())]
+    for part, gate in enumerate(numbers):
+        folder = tmp_path / "data" / f"month={part}"
+        folder.mkdir(parents=True)
+        table = pa.table({"carrier": ["AA"], "delay": pa.array([1.0], pa.float32()), "gate": gate})
+        pq.write_table(table, folder / "part.parquet")
+    pq.write_table(pa.table({"delay": ["hidden"]}), tmp_path / "data" / "_old.parquet")
+    bundle = pack(model_file, name="late", out=tmp_path / "bundles", sample=tmp_path / "data")
+    assert types_of(read_bundle(bundle).manifest.schema) == ["float32", "int16", "category"]
+
+
+def test_a_folder_whose_files_do_not_fit_together_is_no_sample(model_file, tmp_path):
+    for part, delay in enumerate([[1.0], ["late"]]):
+        pq.write_table(pa.table({"delay": delay}), tmp_path / f"{part}.parquet")
+    with pytest.raises(InvalidTable, match=r"have other types each: .*delay"):
+        pack(model_file, name="late", out=tmp_path / "bundles", sample=tmp_path)
+
+
+def test_a_folder_without_parquet_files_is_no_sample(model_file, tmp_path):
+    with pytest.raises(InvalidTable, match=r"expected Parquet files .* found none"):
+        pack(model_file, name="late", out=tmp_path / "bundles", sample=model_file.parent)
+
+
 def test_the_features_file_goes_before_the_sample(model_file, tmp_path):
     sample = {"carrier": ["AA"], "delay": [1.0], "Gate No": pa.array([1], pa.int64())}
     features = "features: {gate: {rename: Gate No, type: int8, required: true}, carrier: {unseen: bad}}"
@@ -151,7 +175,7 @@ def test_a_sample_that_is_no_parquet_is_said(model_file, tmp_path):
     (tmp_path / "sample.csv").write_text("a,b\n")
     with pytest.raises(InvalidTable, match=r"sample\.csv is no Parquet file"):
         pack(model_file, name="late", out=tmp_path, sample=tmp_path / "sample.csv")
-    with pytest.raises(InvalidTable, match="expected a Parquet file at"):
+    with pytest.raises(InvalidTable, match="expected a Parquet file or a folder of them at"):
         pack(model_file, name="late", out=tmp_path, sample=tmp_path / "none.parquet")
 
 
