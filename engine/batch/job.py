@@ -16,6 +16,7 @@ from engine.batch.plan import PLAN, Options, Plan, Unit, carries_on, differences
 from engine.batch.planning import Planned, make_plan
 from engine.batch.progress import units_done
 from engine.batch.runners import available_cores, choose
+from engine.batch.writing import QUARANTINE
 from engine.bundle import Bundle, read_bundle
 from engine.config import Batch
 from engine.errors import Conflict, InvalidTable, JobChanged, OutputExists, ScoringFailed
@@ -55,7 +56,15 @@ class Result:
     def summary(self) -> str:
         """What became of the job, in a line for people."""
         before = " by an earlier run; nothing was left to do" if self.attached else ""
-        return f"{self.record.rows_out:,} rows scored into {self.output}{before}"
+        return f"{self.record.rows_out:,} rows scored into {self.output}{before}{self._of_bad_rows()}"
+
+    def _of_bad_rows(self) -> str:
+        rows = self.record.rows_bad
+        if not rows:
+            return ""
+        if self.record.options.on_bad_row == "quarantine":
+            return f"; {rows:,} bad rows are set aside in {self.output.rstrip('/')}/{QUARANTINE}"
+        return f"; {rows:,} of them are bad and have no score"
 
 
 Show = Callable[[JobStore, Plan], AbstractContextManager[None]]
@@ -230,7 +239,7 @@ def _check_bad(rows_bad: int, rows_in: int, reasons: Counter[str], limit: float)
         )
         raise InvalidTable(
             f"expected at most {limit:.2%} bad rows, got {rows_bad:,} of {rows_in:,} ({told});"
-            " nothing was published; raise max_bad_fraction or cure the input"
+            " nothing was published; raise --max-bad-fraction or cure the input, and call the job again"
         )
 
 

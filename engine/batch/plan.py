@@ -208,15 +208,14 @@ def differences(stored: Plan, wanted: Plan) -> list[str]:
 
 
 def carries_on(stored: Plan, wanted: Plan, done: Collection[int]) -> bool:
-    """Whether a plan made anew can take the place of a stored one: only input not yet scored changed.
+    """Whether a plan made anew can take the place of a stored one: what was finished means the same in both.
 
-    So a job whose input was cured goes on; what was finished means the same in both plans.
+    So a job goes on whose input was cured where it was not scored yet, or that failed on a bad row and is to
+    bear with such rows now.
     """
-    if (stored.revision, stored.options, stored.kept_schema) != (
-        wanted.revision,
-        wanted.options,
-        wanted.kept_schema,
-    ):
+    if (stored.revision, stored.kept_schema) != (wanted.revision, wanted.kept_schema):
+        return False
+    if not _same_where_done(stored.options, wanted.options):
         return False
     return all(
         index < len(wanted.units)
@@ -224,6 +223,16 @@ def carries_on(stored: Plan, wanted: Plan, done: Collection[int]) -> bool:
         and all(stored.files[f.file] == wanted.files[f.file] for f in stored.units[index].fragments)
         for index in done
     )
+
+
+def _same_where_done(stored: Options, wanted: Options) -> bool:
+    """Whether finished units are what they would be with other options.
+
+    Those of a job that fails on a bad row have none, and how many there may be is judged at the end.
+    """
+    on_bad_row = wanted.on_bad_row if stored.on_bad_row == "fail" else stored.on_bad_row
+    fraction = wanted.max_bad_fraction
+    return wanted == msgspec.structs.replace(stored, on_bad_row=on_bad_row, max_bad_fraction=fraction)
 
 
 def _pieces(files: Sequence[Sequence[RowGroup]]) -> Iterator[Fragment]:

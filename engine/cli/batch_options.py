@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -51,7 +52,15 @@ def settings_of(options: Mapping[str, Any], base: Batch) -> Batch:
     try:
         return msgspec.convert(msgspec.to_builtins(base) | changed, Batch)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(f"{in_words(error, Batch)} (an option of the job)") from error
+        raise InvalidConfig(_of_an_option(in_words(error, Batch))) from error
+
+
+def _of_an_option(sentence: str) -> str:
+    """A sentence about a key of the config, about the option of that name."""
+    place = re.search(r" - at `\$\.(\w+).*?`", sentence)
+    if place is None:
+        return sentence
+    return f"--{place[1].replace('_', '-')}: {sentence.replace(place[0], '')}"
 
 
 def _parameter(name: str) -> inspect.Parameter:

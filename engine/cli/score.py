@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.cli.batch_options import settings_of, with_batch_options
+from engine.cli.interrupts import saying_when_interrupted
 from engine.config import Batch
 
 
@@ -32,14 +33,17 @@ def score(
     ] = False,
 ) -> None:
     """Score Parquet files, exactly once: called again, it resumes or finds its result."""
-    from engine.batch import job as jobs
-    from engine.batch.progress import shown
+    with saying_when_interrupted("interrupted; the same command goes on where this one stopped"):
+        from engine.batch import job as jobs
+        from engine.batch.progress import shown
 
-    settings = settings_of(options, Batch())
-    if dry_run:
-        print(jobs.dry_run(bundle, input, output, settings=settings))
-        return
-    result = jobs.score_files(bundle, input, output, settings=settings, job=job, restart=restart, show=shown)
+        settings = settings_of(options, Batch())
+        if dry_run:
+            print(jobs.dry_run(bundle, input, output, settings=settings))
+            return
+        result = jobs.score_files(
+            bundle, input, output, settings=settings, job=job, restart=restart, show=shown
+        )
     print(result.summary)
     if report and result.done:
         from engine.batch.report import write_report

@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine.batch.job import score_files
 from engine.config import Batch
-from engine.errors import InvalidTable
+from engine.errors import InvalidTable, JobChanged
 from tests.engine.batch.conftest import expected, hidden, read, rows, write
 
 
@@ -78,3 +80,47 @@ def test_bad_rows_within_the_fraction_do_not_fail_the_job(bundle: str, data: Pat
     write(data / "a.parquet", spoilt())
     settings = Batch(on_bad_row="null", max_bad_fraction=0.01)
     assert score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings).record.rows_bad == 2
+
+
+def test_a_job_that_failed_on_a_bad_row_goes_on_when_it_is_told_to_bear_with_such_rows(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(200, 300))
+    write(data / "b.parquet", spoilt())
+    failing = Batch(keep=("id",), unit_rows=100)
+    with pytest.raises(InvalidTable, match="--on-bad-row null"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=failing)
+    strict = msgspec.structs.replace(failing, on_bad_row="null", max_bad_fraction=0.001)
+    with pytest.raises(InvalidTable, match="raise --max-bad-fraction"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=strict)
+    lenient = msgspec.structs.replace(strict, max_bad_fraction=0.01)
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=lenient)
+    assert (result.resumed, result.record.rows_bad) == (5, 2)
+    scores = expected(range(500))
+    scores[5] = scores[150] = None
+    assert read(tmp_path / "out").to_pydict() == {"id": list(range(500)), "score": scores}
+
+
+def test_bad_rows_that_were_written_are_not_set_aside_later(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", spoilt())
+    settings = Batch(on_bad_row="null", max_bad_fraction=0.001)
+    with pytest.raises(InvalidTable, match="expected at most"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+    with pytest.raises(JobChanged, match="'on_bad_row' was 'null' and is 'quarantine'"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(on_bad_row="quarantine"))
+
+
+@pytest.mark.parametrize(
+    ("on_bad_row", "told"),
+    [
+        ("null", "200 rows scored into {out}; 2 of them are bad and have no score"),
+        ("quarantine", "198 rows scored into {out}; 2 bad rows are set aside in {out}/_quarantine"),
+    ],
+)
+def test_a_job_tells_of_its_bad_rows(
+    bundle: str, data: Path, tmp_path: Path, on_bad_row: Any, told: str
+) -> None:
+    write(data / "a.parquet", spoilt())
+    out = str(tmp_path / "out")
+    result = score_files(bundle, [str(data)], out, settings=Batch(on_bad_row=on_bad_row))
+    assert result.summary == told.format(out=out)

@@ -244,8 +244,8 @@ def test_a_changed_option_does_not_resume_an_unfinished_job(bundle: str, data: P
     write(data / "a.parquet", with_bad_amount(rows(0, 300)))
     with pytest.raises(InvalidTable, match="amount"):
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
-    other = Batch(keep=("id",), unit_rows=100, on_bad_row="null")
-    with pytest.raises(JobChanged, match=r"'on_bad_row' was 'fail' and is 'null'.*--restart"):
+    other = Batch(keep=("id",), unit_rows=100, on_bad_row="null", where="id >= 0")
+    with pytest.raises(JobChanged, match=r"'where' was '' and is 'id >= 0'.*--restart"):
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=other)
     result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=other, restart=True)
     assert result.record.rows_bad == 1

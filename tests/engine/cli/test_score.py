@@ -66,9 +66,18 @@ def test_a_dry_run_prints_an_estimate(fares: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_option_is_a_sentence(fares: str, tmp_path: Path) -> None:
-    arguments = ["score", fares, "-i", str(tmp_path), "-o", str(tmp_path / "out"), "--on-bad-row", "ignore"]
-    with pytest.raises(InvalidConfig, match=r"'ignore'.*on_bad_row.*fail, null, quarantine"):
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--on-bad-row", "ignore", "Invalid enum value 'ignore'; expected one of fail, null, quarantine"),
+        ("--threads", "-1", "Expected `int` >= 0"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(
+    fares: str, tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    arguments = ["score", fares, "-i", str(tmp_path), "-o", str(tmp_path / "out"), option, value]
+    with pytest.raises(InvalidConfig, match=f"^{option}: {message}$"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
