@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli.batch_options import settings_of, with_batch_options
+from engine.cli.interrupts import saying_when_interrupted
 from engine.config import Batch
 from engine.errors import InvalidConfig, TandemError
 
 if TYPE_CHECKING:
+    from engine.jobs.client import JobClient
     from engine.jobs.job import Job, Status
 
 URL = Annotated[str, typer.Option(envvar="TANDEM_JOBS_URL", help="Where the engine takes jobs.")]
@@ -66,16 +68,29 @@ def submit(
     client = JobClient(url)
     taken = client.submit(request)
     print(taken.id, flush=True)
+    if not wait and taken.state not in ("queued", "running"):
+        print(_summary(taken), file=sys.stderr)  # the same job, submitted before
+    if wait:
+        going = f"interrupted; the job goes on: tandem status {taken.id}, or tandem cancel {taken.id}"
+        with saying_when_interrupted(going):
+            _follow(client, taken.id)
+
+
+def _follow(client: "JobClient", job: str) -> None:
+    """Tell of a job until it ends; raises ``TandemError`` unless it is done then."""
     told = ""
-    while wait and taken.state in ("queued", "running"):
-        time.sleep(POLL_S)
-        status = client.status(taken.id)
-        taken = status.job
-        if (line := _line(status)) != told and taken.state in ("queued", "running", "done"):
+    while True:
+        status = client.status(job)
+        state = status.job.state
+        if (line := _line(status)) != told and state in ("queued", "running", "done"):
             print(line, file=sys.stderr)  # what else became of it, the error below says
         told = line
-    if wait and taken.state != "done":
-        raise TandemError(f"job {taken.id} {taken.state}: {taken.message}")
+        if state == "done":
+            return
+        if state not in ("queued", "running"):
+            way_out = "" if state == "cancelled" else f"; `tandem resume {job}` tries again"
+            raise TandemError(f"job {job} {state}: {status.job.message}{way_out}")
+        time.sleep(POLL_S)
 
 
 def jobs(
@@ -118,7 +133,10 @@ def logs(job: Id, url: URL = DEFAULT_URL) -> None:
     """Print what a job's process wrote."""
     from engine.jobs.client import JobClient
 
-    print(JobClient(url).log(job), end="")
+    if text := JobClient(url).log(job):
+        print(text, end="")
+    else:
+        print(f"nothing yet; `tandem status {job}` says how far it is", file=sys.stderr)
 
 
 def cancel(job: Id, url: URL = DEFAULT_URL) -> None:

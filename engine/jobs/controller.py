@@ -79,7 +79,7 @@ class Controller:
     def cancel(self, job_id: str) -> Job:
         """Stop a job, or take it out of the queue; nothing of it becomes visible."""
         job = self._ledger.move(
-            job_id, UNFINISHED, "cancelled", finished_s=time.time(), message="cancelled; resume goes on"
+            job_id, UNFINISHED, "cancelled", finished_s=time.time(), message="`tandem resume` goes on with it"
         )
         if (process := self._processes.get(job_id)) is not None:
             self._watch(_stop(process))

@@ -16,28 +16,25 @@ CREATE TABLE IF NOT EXISTS jobs (
     rows_at_start INTEGER NOT NULL DEFAULT 0
 )
 """
+IN_MEMORY = ":memory:"
 COLUMNS = "id, request, state, submitted_s, started_s, finished_s, message"
 
 
 class Ledger:
     """Jobs by id. One engine writes it; every change is one transaction.
 
-    Raises ``StorageFailed`` where the file cannot be opened.
+    The file is made with the first job. Raises ``StorageFailed`` where it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute(TABLE)
-        except (sqlite3.Error, OSError) as error:
-            raise StorageFailed(
-                f"the list of jobs at {path} cannot be opened: {error}; jobs.directory says where it is"
-            ) from error
+        self._path = path
+        self._is_kept = path.exists()
+        self._database = _opened(path) if self._is_kept else _database(IN_MEMORY)
 
     def add(self, job: Job) -> Job:
         """Keep a new job; if there is one of its id already, return that one and change nothing."""
+        if not self._is_kept:
+            self._database, self._is_kept = _opened(self._path), True
         self._database.execute(
             "INSERT OR IGNORE INTO jobs (id, request, state, submitted_s) VALUES (?, ?, ?, ?)",
             (job.id, msgspec.json.encode(job.request), job.state, job.submitted_s),
@@ -78,6 +75,23 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _database(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StorageFailed(
+            f"the list of jobs at {path} cannot be opened: {error}; jobs.directory says where it is"
+        ) from error
+
+
+def _database(place: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute(TABLE)
+    return database
 
 
 def _job(row: tuple[str, bytes, State, float, float, float, str]) -> Job:

@@ -1,0 +1,60 @@
+"""``tandem submit`` and its like, against the real service."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from engine.cli.app import app
+from engine.errors import TandemError
+from engine.jobs.client import JobClient
+
+Service = Callable[..., AbstractContextManager[JobClient]]
+
+
+def tandem(client: JobClient, verb: str, *words: object) -> Result:
+    return CliRunner().invoke(app, [verb, *map(str, words), "--url", client._url], catch_exceptions=False)
+
+
+def test_a_job_that_is_done_already_is_told_again(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    submit = ("submit", bundle, "-i", rows, "-o", tmp_path / "out")
+    with service() as client:
+        tandem(client, *submit, "--wait")
+        again, waiting = tandem(client, *submit), tandem(client, *submit, "--wait")
+    job = again.stdout.strip()
+    told = f"{job} done: 30,000 rows scored into {tmp_path / 'out'}"
+    assert (again.exit_code, again.stderr) == (0, f"{told}\n")
+    assert (waiting.exit_code, waiting.stdout) == (0, f"{job}\n")
+    assert waiting.stderr.startswith(f"{told}; 30,000 of 30,000 rows")
+
+
+def test_a_job_that_failed_is_told_with_the_way_to_try_it_again(
+    service: Service, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    submit = ("submit", bundle, "-i", tmp_path / "broken.parquet", "-o", tmp_path / "out", "--job", "mine")
+    with service() as client:
+        for _ in range(2):
+            with pytest.raises(TandemError, match=r"^job mine failed: .*; `tandem resume mine` tries again$"):
+                tandem(client, *submit, "--wait")
+
+
+def test_a_job_that_never_ran_says_that_it_wrote_nothing(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    with service(max_running=1) as client:
+        for job in ("first", "second"):
+            tandem(client, "submit", bundle, "-i", rows, "-o", tmp_path / "out", "--job", job)
+        cancelled, logs = tandem(client, "cancel", "second"), tandem(client, "logs", "second")
+    assert cancelled.stdout == "second cancelled: `tandem resume` goes on with it\n"
+    assert (logs.stdout, logs.stderr) == ("", "nothing yet; `tandem status second` says how far it is\n")
+
+
+def test_an_engine_that_took_no_job_leaves_no_folder(service: Service, tmp_path: Path) -> None:
+    with service() as client:
+        assert client.jobs() == []
+    assert list(tmp_path.iterdir()) == []
