@@ -131,7 +131,9 @@ def _side_by_side(transformer: Any, inputs: Sequence[Column]) -> Columns:
 def _imputed(imputer: Any, inputs: Sequence[Column]) -> Columns:
     """The columns kept, then the indicators; a column without any value in fit is dropped by default."""
     columns = []
-    for column, value in zip(inputs, imputer.statistics_, strict=True):
+    # Fitted on float32 it keeps float64 means, and fills in what float32 makes of them.
+    filled = imputer.statistics_.astype(getattr(imputer, "_fill_dtype", imputer.statistics_.dtype))
+    for column, value in zip(inputs, filled, strict=True):
         empty = value is None or value != value
         if empty and not imputer.keep_empty_features and imputer.strategy != "constant":
             continue

@@ -207,6 +207,15 @@ def test_float32_columns_are_transformed_in_float32_as_the_pipeline_does(tmp_pat
     assert (scores(scorer, asked) == expected(pipeline, asked)).all()
 
 
+def test_a_mean_of_float32_numbers_is_imputed_as_the_pipeline_does(tmp_path: Path) -> None:
+    years = frame()[["age"]].astype(np.float32) + np.float32(1980)
+    model = make_pipeline(SimpleImputer(), StandardScaler(), LinearRegression())
+    model.fit(years, np.isnan(years.age))
+    folded = Scorer.load(engine.pack(model, name="m", out=tmp_path))
+    scores = folded.score(pa.table({"age": [None, 2001.5]}))["score"].to_pylist()
+    assert scores == pytest.approx(model.predict(pd.DataFrame({"age": [np.nan, 2001.5]})), rel=1e-12)
+
+
 def test_bins_of_large_float32_columns_have_their_weights_before_a_linear_model(tmp_path: Path) -> None:
     rows, asked = ((frame(seed=seed)[["balance"]] * 1000).astype(np.float32) for seed in (0, 2))
     pipeline = fitted(LinearRegression(), KBinsDiscretizer(8, encode="onehot-dense"), rows)
