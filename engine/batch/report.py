@@ -94,7 +94,7 @@ def _values(report: Report) -> dict[str, object]:
             (f"{rate / 1e6:.2f} M" if rate >= 1e6 else f"{rate:,.0f}", "rows/s"),
             (f"{report.seconds:,.1f} s", "from first to last unit"),
             (f"{record.rows_bad:,}", "bad rows"),
-            (f"{len(record.files):,}", "input files"),
+            (f"{len(record.files):,}", "input file" if len(record.files) == 1 else "input files"),
         ],
         "figures": _figures(report),
         "tables": [

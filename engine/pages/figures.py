@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+WIDTH, HEIGHT = 5.2, 3.1
 INK, MUTED, GRID = "#010203", "#010204", "#010205"
 ACCENT, SECOND, THIRD, WARNING = "#010206", "#010207", "#010208", "#010209"
 _VARIABLES = {
@@ -36,9 +37,9 @@ _SIZE = re.compile(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*"(?=[^>]*viewBox)'
 
 
 def draw(
-    name: str, label: str, plot: Callable[[Axes], None], *, width: float = 5.2, height: float = 3.1
+    name: str, label: str, plot: Callable[[Axes], None], *, width: float = WIDTH, height: float = HEIGHT
 ) -> Markup:
-    """A figure as an ``<svg>`` element.
+    """A figure as an ``<svg>`` element; a wide one as two, of which a narrow window shows the narrower.
 
     Args:
         name: Unique in its page; keeps the figures' internal names apart.
@@ -47,12 +48,20 @@ def draw(
         width: In inches of 72 points; the page scales it.
         height: Likewise.
     """
+    svg = _drawn(name, label, plot, width, height)
+    if width > WIDTH:
+        narrow = _drawn(f"{name}-narrow", label, plot, WIDTH, max(height, HEIGHT))
+        svg = f'<div class="broad">{svg}</div><div class="narrow">{narrow}</div>'
+    return Markup(svg)  # noqa: S704 - our own drawing, labels escaped by matplotlib
+
+
+def _drawn(name: str, label: str, plot: Callable[[Axes], None], width: float, height: float) -> str:
     with mpl.rc_context(cast("Any", _STYLE | {"svg.hashsalt": name})):
         figure = Figure(figsize=(width, height), layout="constrained")
         plot(figure.add_subplot())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return Markup(_themed(buffer.getvalue(), name, label))  # noqa: S704 - our own drawing, labels escaped by matplotlib
+    return _themed(buffer.getvalue(), name, label)
 
 
 def milliseconds_axis(axes: Axes, seconds: Sequence[float], *, unit: str = "latency") -> None:

@@ -1,5 +1,7 @@
 """Figures are inline SVG in the page's own colours."""
 
+import re
+
 from engine.pages.figures import ACCENT, draw, milliseconds_axis
 
 
@@ -13,6 +15,15 @@ def test_a_figure_is_one_scalable_svg_with_a_label_in_the_page_s_colours() -> No
     head = svg[: svg.index(">")]
     assert "viewBox" in head
     assert "height=" not in head
+
+
+def test_a_wide_figure_is_drawn_again_for_narrow_windows_in_words_of_the_usual_size() -> None:
+    figure = draw("wide", "A wide line", lambda axes: axes.plot([1, 2]) and None, width=10.4, height=2.0)
+    widths = [float(width) for width in re.findall(r'viewBox="0 0 ([\d.]+) ', figure)]
+    assert widths == [748.8, 374.4]
+    assert re.findall('<div class="(.*?)">', figure) == ["broad", "narrow"]
+    names = re.findall(r'id="(.*?)"', figure)
+    assert len(names) == len(set(names))
 
 
 def test_a_figure_is_the_same_bytes_each_time() -> None:
