@@ -7,6 +7,7 @@ import typer
 
 from engine.cli.interrupts import saying_when_interrupted
 from engine.config import Load
+from engine.errors import InvalidConfig
 
 DEFAULTS = Load()
 """What holds where neither an option nor a config file says anything."""
@@ -92,6 +93,10 @@ def load(
             deadline=deadline,
             grpc_port=grpc_port,
         )
+        if target_rate and not find_max:
+            raise InvalidConfig("--target-rate asks what a search found; give --find-max with it")
+        if csv and find_max:
+            raise InvalidConfig("--csv is of one run, and --find-max makes many; leave one out")
         planned, rows = plan_load(target, wishes)
         outputs = Outputs(json, csv, html, baseline)
         if web is not None:

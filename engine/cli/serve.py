@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.config import Jobs, Serve
+
 if TYPE_CHECKING:
     from engine.config import Config
+
+SERVE = Serve()
+"""What holds where neither an option nor a config file says anything."""
 
 
 def serve(
@@ -21,18 +26,28 @@ def serve(
         Path | None, typer.Argument(help="A YAML config; configs/example.yaml lists its keys.")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="NAME=BUNDLE, once per model.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the direct lane; 0 for any.")] = None,
-    ingress_port: Annotated[int | None, typer.Option(help="Port of Ray Serve's ingress; 0 for any.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default=SERVE.host)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the direct lane; 0 for any.", show_default=str(SERVE.port))
+    ] = None,
+    ingress_port: Annotated[
+        int | None,
+        typer.Option(help="Port of Ray Serve's ingress; 0 for any.", show_default=str(SERVE.ingress_port)),
+    ] = None,
     grpc_port: Annotated[
         int | None, typer.Option(help="Port for gRPC, closed if not given; 0 for any.")
     ] = None,
     jobs_port: Annotated[
-        int | None, typer.Option(help="Port for batch jobs (tandem submit); 0 for any.")
+        int | None,
+        typer.Option(help="Port for batch jobs (tandem submit); 0 for any.", show_default=str(Jobs().port)),
     ] = None,
-    replicas: Annotated[int | None, typer.Option(help="Scoring processes, at most one per core.")] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(help="Scoring processes, at most one per core.", show_default=str(SERVE.replicas)),
+    ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).")
+        str | None,
+        typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).", show_default=SERVE.device),
     ] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster to use instead of an own one.")] = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,

@@ -89,9 +89,11 @@ def wait_until_ready(
     """Seconds until an engine answered; raises ``Failed`` with its last words where it never does."""
     started = time.monotonic()
     while not is_ready():
-        if process.poll() is not None or time.monotonic() - started > limit_s:
-            words = log.read_text(errors="replace").strip().splitlines()[-8:]
-            raise Failed("expected the engine to start, it did not; its last words:\n" + "\n".join(words))
+        left = process.poll() is not None
+        if left or time.monotonic() - started > limit_s:
+            within = "" if left else f" within {limit_s:g} s"
+            words = "\n".join(log.read_text(errors="replace").strip().splitlines()[-8:])
+            raise Failed(f"expected the engine to start{within}, it did not; its last words:\n{words}")
         time.sleep(0.1)
     return time.monotonic() - started
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from engine.cli.app import app
 from engine.errors import Failed, InvalidConfig, NotFound, PortTaken
 from load_tests.capacity import finding
 from load_tests.capacity.search import Capacity
@@ -49,6 +51,18 @@ def test_an_slo_that_is_none_is_refused_before_any_load(serving: Any, sample: Pa
 
 
 UNSENT = Load("http://127.0.0.1:9", "late", "grpc", "locust", 1.0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target-rate", "100"], "give --find-max with it"),
+        (["--find-max", "--csv", "run.csv"], "--csv is of one run"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused_before_any_load(options: list[str], message: str) -> None:
+    with pytest.raises(InvalidConfig, match=message):
+        CliRunner().invoke(app, ["load", "http://127.0.0.1:9", *options], catch_exceptions=False)
 
 
 def test_a_capacity_over_grpc_is_refused_before_any_load() -> None:

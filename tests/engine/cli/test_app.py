@@ -5,8 +5,10 @@ import sys
 from importlib import metadata
 
 import pytest
+from typer.testing import CliRunner
 
 import engine
+from engine.cli.app import app
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,12 @@ def test_without_a_verb_it_tells_its_version_or_how_to_call_it(words, said):
     done = subprocess.run([sys.executable, "-m", "engine.cli", *words], capture_output=True, text=True)
     assert said in done.stdout
     assert done.stderr == ""
+
+
+def test_serve_tells_where_it_listens_unless_told_otherwise():
+    told = CliRunner().invoke(app, ["serve", "--help"]).stdout
+    for default in ("127.0.0.1", "8080", "8000", "8090"):
+        assert f"[default: ({default})]" in told
 
 
 def test_an_argument_that_is_no_utf_8_is_refused_in_a_sentence():

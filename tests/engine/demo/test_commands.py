@@ -51,3 +51,12 @@ def test_an_engine_that_ends_before_it_is_ready_is_quoted(tmp_path: Path) -> Non
         process.wait(60)
         with pytest.raises(Failed, match=r"did not; its last words:\n.*nothing"):
             wait_until_ready(process, lambda: False, log, limit_s=60)
+
+
+def test_an_engine_that_takes_too_long_is_told_from_one_that_ended(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with (
+        running("serve", log=log) as process,
+        pytest.raises(Failed, match=r"to start within 0 s, it did not"),
+    ):
+        wait_until_ready(process, lambda: False, log, limit_s=0)
