@@ -7,8 +7,7 @@ from kernels.forests.bin_counts import CountedBins, Tally
 from kernels.forests.binning import Binning, Unsuited
 from kernels.forests.choice import Choice, ForestKernel
 from kernels.forests.forest import Forest
-from kernels.forests.interleaved import Interleaved
-from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.tabulated import Tabulated
 
 
 class Counting:
@@ -43,6 +42,6 @@ class Counting:
 
 def _counting(kernel: ForestKernel, forest: Forest, dtype: DTypeLike, tally: Tally) -> ForestKernel:
     """A kernel over the same tables that counts."""
-    if not isinstance(kernel, IntervalMasks | Interleaved):
+    if not isinstance(kernel, Tabulated):
         raise Unsuited
     return type(kernel)(forest, dtype, kernel.arrays, tally)

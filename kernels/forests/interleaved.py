@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kernels.compiler import entry, inlined, kernel
-from kernels.forests.bin_counts import NO_TALLY, Tally, count_chunk
+from kernels.compiler import inlined, kernel
+from kernels.forests.bin_counts import NO_TALLY, count_chunk
 from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, SET_RIGHT, Forest
-from kernels.parts import addresses_of, gather_parts, model_at, over_arrays, part
+from kernels.forests.tabulated import Tabulated
+from kernels.parts import gather_parts, model_at, part
 
 LANES = 256
 """Walks in turn."""
@@ -215,39 +216,6 @@ def walk(
         waiting = int(kept)
 
 
-class Interleaved:
-    """Scores any forest of up to 2**30 nodes and 65,536 faces; raises Unsuited for larger ones.
-
-    Attributes:
-        arrays: Its tables, as PARTS says; made from the forest unless given.
-        score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
-    """
-
-    name = "interleaved traversal"
-    part_names = PARTS
-
-    def __init__(
-        self,
-        forest: Forest,
-        dtype: DTypeLike,
-        arrays: Sequence[NDArray[Any]] | None = None,
-        tally: Tally = NO_TALLY,
-    ) -> None:
-        self.arrays = _tabulated(forest, dtype) if arrays is None else arrays
-        self._model = addresses_of((*self.arrays, *tally))
-        self._example = np.empty(1, dtype)
-        self._address = self._model.ctypes.data
-        machine_code = entry(
-            score_rows, self._address, np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
-        )
-        self.score_rows = over_arrays(machine_code, self._model, (*self.arrays, *tally))
-
-    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
-        """The same for ``F`` contiguous columns of ``n`` values."""
-        addresses = np.array([column.ctypes.data for column in columns], np.int64)
-        score_columns(self._address, addresses, self._example, out)
-
-
 def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
     binning = Binning.of(forest, dtype)
     faces, sets, node_face = _faces(forest, binning)
@@ -343,3 +311,13 @@ def _nodes(
     for values, shift in parts:
         nodes[place[inner]] |= values.astype(np.uint64) << np.uint64(shift)
     return nodes
+
+
+class Interleaved(Tabulated):
+    """Scores any forest of up to 2**30 nodes and 65,536 faces; raises Unsuited for larger ones."""
+
+    name = "interleaved traversal"
+    part_names = PARTS
+    tables_of = _tabulated
+    rows_kernel = score_rows
+    columns_kernel = score_columns

@@ -37,10 +37,10 @@ import numpy as np
 from numba import carray
 from numpy.typing import DTypeLike, NDArray
 
-from kernels.compiler import entry, inlined, kernel
-from kernels.forests.bin_counts import NO_TALLY, Tally, count_chunk
+from kernels.compiler import inlined, kernel
+from kernels.forests.bin_counts import NO_TALLY, count_chunk
 from kernels.forests.binning import COLUMN, Binning, bin_arrays, bin_columns, bin_row
-from kernels.forests.ending import Ending, finish, sum_dtype
+from kernels.forests.ending import Ending, finish
 from kernels.forests.forest import Forest
 from kernels.forests.mask_tables import BLOCK, RUN, MaskTables
 from kernels.forests.simd import (
@@ -52,7 +52,8 @@ from kernels.forests.simd import (
     pointer_at,
     stack_memory,
 )
-from kernels.parts import addresses_of, gather_parts, model_at, over_arrays, part
+from kernels.forests.tabulated import Tabulated
+from kernels.parts import gather_parts, model_at, part
 
 CHUNK_ROWS = 1024
 CHUNK_BINS = 1 << 18
@@ -344,43 +345,26 @@ def add_run_of_row(
     out[row, run.output] = total
 
 
-class IntervalMasks:
-    """Scores a forest whose trees have at most 64 leaves; raises Unsuited for others.
-
-    Attributes:
-        arrays: Its tables, as PARTS says; made from the forest unless given.
-        score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
-        n_lookups: How many mask rows are looked up for a row.
-        n_bytes: How large all tables are.
-    """
-
-    name = "interval masks"
-    part_names = PARTS
-
-    def __init__(
-        self,
-        forest: Forest,
-        dtype: DTypeLike,
-        arrays: Sequence[NDArray[Any]] | None = None,
-        tally: Tally = NO_TALLY,
-    ) -> None:
-        self.arrays = _tabulated(forest, dtype) if arrays is None else arrays
-        self.n_lookups = len(self.arrays[PAIRS])
-        self.n_bytes = sum(array.nbytes for array in self.arrays)
-        self._model = addresses_of((*self.arrays, *tally))
-        self._example = np.empty(1, dtype)
-        self._address = self._model.ctypes.data
-        machine_code = entry(
-            score_rows, self._address, np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
-        )
-        self.score_rows = over_arrays(machine_code, self._model, (*self.arrays, *tally))
-
-    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
-        """The same for ``F`` contiguous columns of ``n`` values."""
-        addresses = np.array([column.ctypes.data for column in columns], np.int64)
-        score_columns(self._address, addresses, self._example, out)
-
-
 def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
     binning = Binning.of(forest, dtype)
     return gather_parts(PARTS, {}, binning, MaskTables.of(forest, binning), Ending.of(forest))
+
+
+class IntervalMasks(Tabulated):
+    """Scores a forest whose trees have at most 64 leaves; raises Unsuited for others."""
+
+    name = "interval masks"
+    part_names = PARTS
+    tables_of = _tabulated
+    rows_kernel = score_rows
+    columns_kernel = score_columns
+
+    @property
+    def n_lookups(self) -> int:
+        """How many mask rows are looked up for a row."""
+        return len(self.arrays[PAIRS])
+
+    @property
+    def n_bytes(self) -> int:
+        """How large all tables are."""
+        return sum(array.nbytes for array in self.arrays)

@@ -23,6 +23,7 @@ from kernels.forests.choice import BATCH_ROWS, Choice, choose
 from kernels.forests.forest import Forest
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.tabulated import Tabulated
 
 KINDS = {kind.name: kind for kind in (IntervalMasks, Interleaved)}
 """The kernels that have tables."""
@@ -71,7 +72,7 @@ def _arrays_of(chosen: Choice) -> dict[str, NDArray[Any]]:
     names = [chosen.by_rows[n_rows].name for n_rows in BATCH_ROWS]
     arrays = {"chosen": np.array([list(KINDS).index(name) for name in names])}
     for kernel in chosen.by_rows.values():
-        if isinstance(kernel, IntervalMasks | Interleaved):
+        if isinstance(kernel, Tabulated):
             parts = zip(kernel.part_names, kernel.arrays, strict=True)
             arrays |= {f"{kernel.name}/{part}": array for part, array in parts}
     return arrays

@@ -1,0 +1,50 @@
+"""What the kernels over a forest's tables have in common: how machine code comes by them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kernels.compiler import entry
+from kernels.forests.bin_counts import NO_TALLY, Tally
+from kernels.forests.ending import sum_dtype
+from kernels.forests.forest import Forest
+from kernels.parts import addresses_of, over_arrays
+
+
+class Tabulated:
+    """Scores a forest by tables made of it; a kind of them says how they are made, and who reads them.
+
+    Attributes:
+        name: Of the kind.
+        part_names: Of its tables.
+        arrays: Its tables, as ``part_names`` says; made from the forest unless given.
+        score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
+    """
+
+    name: ClassVar[str]
+    part_names: ClassVar[tuple[str, ...]]
+    tables_of: ClassVar[Callable[[Forest, DTypeLike], Sequence[NDArray[Any]]]]
+    rows_kernel: ClassVar[Callable[..., None]]
+    columns_kernel: ClassVar[Callable[..., None]]
+
+    def __init__(
+        self,
+        forest: Forest,
+        dtype: DTypeLike,
+        arrays: Sequence[NDArray[Any]] | None = None,
+        tally: Tally = NO_TALLY,
+    ) -> None:
+        self.arrays = type(self).tables_of(forest, dtype) if arrays is None else arrays
+        self._model = addresses_of((*self.arrays, *tally))
+        self._example = np.empty(1, dtype)
+        self._address = self._model.ctypes.data
+        rows, margins = np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
+        machine_code = entry(type(self).rows_kernel, self._address, rows, margins)
+        self.score_rows = over_arrays(machine_code, self._model, (*self.arrays, *tally))
+
+    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        """The same for ``F`` contiguous columns of ``n`` values."""
+        addresses = np.array([column.ctypes.data for column in columns], np.int64)
+        type(self).columns_kernel(self._address, addresses, self._example, out)
