@@ -37,8 +37,8 @@ print(code)
 """
 
 
-def run_on(processor, script, folder):
-    another = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(folder)}
+def run_on(processor, script, **environment):
+    another = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", **environment}
     environment = {**os.environ, **another}
     command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
@@ -64,15 +64,15 @@ def digest_of_scores():
 
 
 @pytest.mark.parametrize("processor", NARROWER)
-def test_processors_with_narrower_vectors_give_the_same_bits(processor, tmp_path):
-    assert run_on(processor, DIGEST, tmp_path).strip() == digest_of_scores()
+def test_processors_with_narrower_vectors_give_the_same_bits(processor):
+    assert run_on(processor, DIGEST).strip() == digest_of_scores()
 
 
 @pytest.mark.parametrize(
     ("processor", "register"), [("skylake-avx512", "zmm"), ("haswell", "ymm"), ("x86-64", "xmm")]
 )
 def test_masks_stay_in_the_widest_registers(processor, register, tmp_path):
-    code = run_on(processor, COMPILE, tmp_path)
+    code = run_on(processor, COMPILE, NUMBA_CACHE_DIR=str(tmp_path))
 
     assert re.search(rf"\bv?p?and(ps|pd|d|q)?\s.*%{register}", code)
     # One lane after the other would look for the lowest bit with these.
