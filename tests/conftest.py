@@ -2,9 +2,10 @@
 
 import functools
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ ray_compat.prepare()
 os.environ["TANDEM_CACHE_DIR"] = ""
 
 ROOT = Path(__file__).parent.parent
+ASKS_FOR_RAY = re.compile(r"mark\.ray|\b(ray_pool|lane)\b[,:)]")
+"""The marker, or a fixture that stands on Ray."""
+RAY = ExitStack()
+"""Ends Ray and what stands on it: an idle pool takes an eighth of a core."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,23 +40,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In several processes begin with what takes long, so that none is left with it alone in the end."""
-    if hasattr(config, "workerinput"):
-        slow = {group_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: (group_of(item.nodeid) != "ray", group_of(item.nodeid) not in slow))
+    """Begin with the tests of Ray, and then in several processes with what takes long, lest it be last."""
+    several = hasattr(config, "workerinput")
+    slow = {group_of(item.nodeid) for item in items if several and item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (group_of(item.nodeid) != "ray", group_of(item.nodeid) not in slow))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End Ray after the last of its tests, not after the last of all."""
+    if nextitem is None or group_of(nextitem.nodeid) != "ray":
+        RAY.close()
 
 
 @functools.cache
 def group_of(nodeid: str) -> str:
     """The module of a test, or ``ray``."""
     module = nodeid.partition("::")[0]
-    uses_ray = module.startswith("tests/engine/realtime/") or "mark.ray" in (ROOT / module).read_text()
-    return "ray" if uses_ray else module
+    return "ray" if ASKS_FOR_RAY.search((ROOT / module).read_text()) else module
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One Ray for the whole run, on ports and in a directory of its own.
+def ray_cluster() -> None:
+    """One Ray for all its tests, on ports and in a directory of its own.
 
     Four CPUs on paper, so that replicas and a batch job find room on two cores, and a GPU, so that
     it can be seen who asks for one.
@@ -59,6 +70,8 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     directory = tempfile.mkdtemp(prefix="tandem-ray-", dir="/tmp")
+    RAY.callback(shutil.rmtree, directory, ignore_errors=True)
+    RAY.callback(ray.shutdown)
     ray.init(
         **ray_compat.local_cluster_options(),
         num_cpus=4,
@@ -66,6 +79,3 @@ def ray_cluster() -> Iterator[None]:
         object_store_memory=256 << 20,
         _temp_dir=directory,
     )
-    yield
-    ray.shutdown()
-    shutil.rmtree(directory, ignore_errors=True)

@@ -10,6 +10,7 @@ from engine.config import Config, Model, Serve, Slo
 from engine.realtime.replicas.cluster import RunningPool, running
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
+from tests.conftest import RAY
 from tests.engine.realtime.running import MIXED, NUMERIC, Engine, Lane, bundle, start
 
 
@@ -43,7 +44,7 @@ def engine(scorers: Mapping[str, Scorer]) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def ray_pool(ray_cluster: None, bundles: Mapping[str, Path]) -> Iterator[RunningPool]:
+def ray_pool(ray_cluster: None, bundles: Mapping[str, Path]) -> RunningPool:
     """The same models and limits on Ray Serve, with one replica."""
     models = {name: Model(str(path)) for name, path in bundles.items()}
     # A promise that a busy machine keeps: these tests are not about speed.
@@ -56,8 +57,7 @@ def ray_pool(ray_cluster: None, bundles: Mapping[str, Path]) -> Iterator[Running
         drain_s=5,
         repository_api=True,
     )
-    with running(Config(models=models, serve=settings)) as pool:
-        yield pool
+    return RAY.enter_context(running(Config(models=models, serve=settings)))
 
 
 @pytest.fixture(
