@@ -12,9 +12,15 @@ from engine.scorer import Scorer
 
 
 @pytest.fixture(scope="session")
-def some_flights() -> pl.DataFrame:
+def all_flights() -> pl.DataFrame:
+    """The flights of the year."""
+    return flights()
+
+
+@pytest.fixture(scope="session")
+def some_flights(all_flights: pl.DataFrame) -> pl.DataFrame:
     """8,000 flights of the year, drawn with a fixed seed; missing values and all."""
-    return flights().sample(8_000, seed=1)
+    return all_flights.sample(8_000, seed=1)
 
 
 @pytest.fixture(scope="session")
