@@ -61,6 +61,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_in_the_simulator_the_twins_give_the_bits_of_the_cpu() -> None:
     done = run("-m", "pytest", "-q", "tests/kernels/gpu/twins.py", NUMBA_ENABLE_CUDASIM="1")
     assert done.returncode == 0, done.stdout + done.stderr
