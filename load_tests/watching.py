@@ -5,8 +5,8 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 
 import msgspec
 import psutil
@@ -44,22 +44,25 @@ def watching(host: str, port: int) -> Iterator[Watch]:
     """Look at the machine twice a second while the block runs."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    done = spawn.Event()
     # The generator must not share its interpreter with anything that wakes up.
-    process = spawn.Process(target=_watch, args=(port if host in LOOPBACK else 0, theirs, done), daemon=True)
-    # Ctrl-C is for the one that waits for it: the watcher is told by ``done``.
+    process = spawn.Process(target=_watch, args=(port if host in LOOPBACK else 0, theirs), daemon=True)
+    # Ctrl-C is for the one that waits for it: the watcher is told through its pipe. To start the
+    # tracker meanwhile would let the signal in again.
+    resource_tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    theirs.close()
     watch = Watch()
     try:
         yield watch
     finally:
-        done.set()
-        if ours.poll(5.0):
-            watch.moments = tuple(ours.recv())
+        with suppress(EOFError, OSError):  # it was killed
+            ours.send(None)
+            if ours.poll(5.0):
+                watch.moments = tuple(ours.recv())
         process.join(5.0)
 
 
@@ -77,19 +80,21 @@ def listeners(port: int) -> list[psutil.Process]:
     return processes
 
 
-def _watch(port: int, out: "Connection[list[MachineMoment], None]", done: Event) -> None:
+def _watch(port: int, pipe: "Connection[list[MachineMoment], None]") -> None:
+    """Look until something comes through the pipe, or its other end is gone with its process."""
     engine = listeners(port) if port else []
     moments: list[MachineMoment] = []
     psutil.cpu_percent()
     used, before = cpu_seconds(engine), time.monotonic()
     started = before
-    while not done.wait(EVERY_S):
+    while not pipe.poll(EVERY_S):
         now_used, now = cpu_seconds(engine), time.monotonic()
         cores = (now_used - used) / (now - before) if engine else None
         memory = sum(_memory(process) for process in engine) if engine else None
         moments.append(MachineMoment(now - started, psutil.cpu_percent() / 100, cores, memory))
         used, before = now_used, now
-    out.send(moments)
+    with suppress(OSError):
+        pipe.send(moments)
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:

@@ -24,3 +24,23 @@ def test_ctrl_c_leaves_it_to_the_block_to_end_the_watcher(tmp_path):
         [sys.executable, str(script)], capture_output=True, text=True, start_new_session=True
     )
     assert (done.stdout, done.stderr) == ("watcher ended with 0\n", "")
+
+
+KILLED = """
+import time
+from load_tests.watching import watching
+
+if __name__ == "__main__":
+    with watching("127.0.0.1", 9):
+        print("watched", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_the_watcher_ends_when_its_parent_is_killed(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "watched\n"
+    parent.kill()
+    parent.communicate(timeout=60)  # which waits for whoever else holds its stdout

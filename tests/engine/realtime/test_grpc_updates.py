@@ -17,7 +17,7 @@ from tests.engine.realtime.running import Engine, start
 from tests.engine.realtime.test_grpc_calls import INFER, message, score_in
 
 SERVICE_CONFIG = Path(__file__).parents[3] / "configs" / "grpc_client.json"
-SETTINGS = Serve(slo=Slo(10_000), grpc_port=0, drain_s=5.0)
+SETTINGS = Serve(port=0, slo=Slo(10_000), grpc_port=0, drain_s=5.0)
 PACE_S = 0.002
 """Between two calls of a client."""
 
@@ -55,4 +55,4 @@ def test_no_call_is_lost_when_replicas_are_replaced(scorers: Mapping[str, Scorer
                 enough.set()
         counted = sum((client.result() for client in clients), Counter[str]())
     assert list(counted) == ["30.0"]
-    assert counted["30.0"] > 1000
+    assert counted["30.0"] > 100
