@@ -9,7 +9,8 @@ when Ray changes under it, and a fallback:
 - the key-value store of the cluster: without it, a reload reaches running replicas only,
 - the ASGI middleware that answers ahead of Serve's work per request: only on Ray 2.60,
   otherwise the same app as a plain Serve ingress,
-- how often Ray Data asks what the cluster has: without it, a job's tasks run one by one for a second,
+- how often Ray Data looks what the cluster has and which tasks have ended: without it, a job's tasks run one
+  by one for a second, and a processor idles for a sixth of a second before each,
 - mapping whole blocks in tasks that share a GPU: without it, batch tasks ask for none and find one
   by themselves,
 - the pinned code version: only where the option exists, otherwise each deploy restarts replicas.
@@ -49,6 +50,8 @@ LOOPBACKS = ("127.", "localhost:", "[::1]:")
 NAMESPACE = "tandem"
 LOOKS_EVERY, LOOKS_SOON_S = "GLOBAL_LIMITS_UPDATE_INTERVAL_S", 0.1
 """How often an executor of Ray Data looks what the cluster has, a second by default; each look is a call."""
+WAITS, WAITS_BRIEFLY_S = "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S", 0.02
+"""How long it waits for all its tasks to end before it looks which have, 0.1 s by default."""
 SIDE_PORTS = {
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": "Serve's fallback proxy",
     "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": "its gRPC side",
@@ -222,31 +225,41 @@ def map_blocks(data: Any, function: Callable[..., Any], fn_kwargs: dict[str, Any
 
 
 @contextlib.contextmanager
-def knowing_resources_soon() -> Iterator[None]:
-    """Let a Ray Data job that runs inside know the cluster's resources at once.
+def prompt_execution() -> Iterator[None]:
+    """Let a Ray Data job that runs inside begin its tasks as soon as there is room for them.
 
-    An executor asks an actor for them without waiting for its answer, and looks for it no sooner than a
-    second later; until then it takes the cluster for empty, and runs one task at a time.
+    An executor asks an actor what the cluster has, without waiting for its answer, and looks for it no sooner
+    than a second later; until then it takes the cluster for empty, and runs one task at a time. And it waits
+    until all running tasks have ended, or a tenth of a second, before it looks at any: a processor idled for
+    0.13 to 0.21 s between two tasks, a fifth of a job's time.
     """
-    owner = _executors_resources()
-    usual_s = getattr(owner, LOOKS_EVERY, None)
-    if usual_s is None:
+    with contextlib.ExitStack() as changed:
+        for owner, name, value in (
+            (_resource_manager(), LOOKS_EVERY, LOOKS_SOON_S),
+            (_executor_state(), WAITS, WAITS_BRIEFLY_S),
+        ):
+            if (usual := getattr(owner, name, None)) is not None:
+                changed.callback(setattr, owner, name, usual)
+                setattr(owner, name, value)
         yield
-        return
-    setattr(owner, LOOKS_EVERY, LOOKS_SOON_S)
-    try:
-        yield
-    finally:
-        setattr(owner, LOOKS_EVERY, usual_s)
 
 
-def _executors_resources() -> Any:
+def _resource_manager() -> Any:
     """Ray Data's class that keeps what an executor knows of the cluster, ``None`` if it is elsewhere."""
     try:
         from ray.data._internal.execution.resource_manager import ResourceManager
     except ImportError:
         return None
     return ResourceManager
+
+
+def _executor_state() -> Any:
+    """Ray Data's module in which an executor looks at its tasks, ``None`` if it is elsewhere."""
+    try:
+        from ray.data._internal.execution import streaming_executor_state
+    except ImportError:
+        return None
+    return streaming_executor_state
 
 
 def pin_version(deployment: Any, version: str) -> Any:

@@ -161,7 +161,7 @@ def _run_translated(store: JobStore, digest: str, units: Sequence[Unit], remote:
 
 
 def _run(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
-    with warnings.catch_warnings(), _data_context(), ray_compat.knowing_resources_soon():
+    with warnings.catch_warnings(), _data_context(), ray_compat.prompt_execution():
         data = read_datasource(
             UnitsDatasource(units),
             override_num_blocks=len(units),  # else Ray splits the blocks, and does not fuse

@@ -139,13 +139,14 @@ def test_the_shortcut_passes_on_another_event_loop_than_the_apps(monkeypatch):
     assert asyncio.run(_answered_by("none", "/v2")) == ["serve"]
 
 
-def test_where_ray_data_looks_by_another_name_nothing_is_touched(monkeypatch):
-    from ray.data._internal.execution.resource_manager import ResourceManager
-
-    monkeypatch.setattr(ray_compat, "LOOKS_EVERY", "ANOTHER_NAME")
-    with ray_compat.knowing_resources_soon():
-        assert not hasattr(ResourceManager, "ANOTHER_NAME")
-    assert not hasattr(ResourceManager, "ANOTHER_NAME")
+@pytest.mark.parametrize(
+    ("setting", "owner"), [("LOOKS_EVERY", "_resource_manager"), ("WAITS", "_executor_state")]
+)
+def test_where_ray_data_looks_by_another_name_nothing_is_touched(monkeypatch, setting, owner):
+    monkeypatch.setattr(ray_compat, setting, "ANOTHER_NAME")
+    with ray_compat.prompt_execution():
+        assert not hasattr(getattr(ray_compat, owner)(), "ANOTHER_NAME")
+    assert not hasattr(getattr(ray_compat, owner)(), "ANOTHER_NAME")
 
 
 @pytest.mark.ray
@@ -171,7 +172,7 @@ def test_the_cluster_keeps_values(ray_cluster):
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data's own, of its own fields
 def test_tasks_of_a_job_run_side_by_side_from_the_start(ray_cluster, tmp_path, monkeypatch):
-    """The canary of ``knowing_resources_soon``: as Ray is, the second task waits for the first's end."""
+    """A canary of ``prompt_execution``: as Ray is, the second task waits for the first's end."""
     import ray.data
     from ray.data._internal.execution.resource_manager import ResourceManager
 
@@ -184,8 +185,33 @@ def test_tasks_of_a_job_run_side_by_side_from_the_start(ray_cluster, tmp_path, m
             time.sleep(0.01)
         return block.append_column("met", [[len(list(tmp_path.iterdir())) == 2]])
 
-    with ray_compat.knowing_resources_soon():
+    with ray_compat.prompt_execution():
         numbers = ray.data.range(2, override_num_blocks=2)
         rows = numbers.map_batches(meet, batch_size=None, batch_format="pyarrow").take_all()
     assert [row["met"] for row in rows] == [True, True]
     assert getattr(ResourceManager, ray_compat.LOOKS_EVERY) == 60.0
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data's own, of its own fields
+def test_a_task_follows_the_first_that_ends(ray_cluster, tmp_path, monkeypatch):
+    """The other canary: else the third task waits as long as Ray waits for both before it to end."""
+    import ray.data
+    from ray.data._internal.execution import streaming_executor_state
+
+    monkeypatch.setattr(streaming_executor_state, ray_compat.WAITS, 60.0)
+
+    def follow(block):
+        place = block["id"][0].as_py()
+        (tmp_path / str(place)).touch()
+        deadline_s = time.monotonic() + 20.0
+        while place == 1 and not (tmp_path / "2").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        return block.append_column("followed", [[(tmp_path / "2").exists()]])
+
+    with ray_compat.prompt_execution():
+        numbers = ray.data.range(3, override_num_blocks=3)
+        follows = numbers.map_batches(follow, batch_size=None, batch_format="pyarrow", concurrency=2)
+        rows = {row["id"]: row["followed"] for row in follows.take_all()}
+    assert rows[1]
+    assert getattr(streaming_executor_state, ray_compat.WAITS) == 60.0
