@@ -114,27 +114,32 @@ def _named(model: str) -> tuple[str, dict[str, str]]:
 
 
 def _serve_here(read: "Callable[[], Config]") -> None:
+    from urllib.parse import urlsplit
+
     from engine.jobs.service import job_service
     from engine.realtime.serving.local import serve_local
 
     config = read()
     with job_service(config.jobs, config.serve.host, {}) as jobs:
         print(f"taking batch jobs at {jobs}", file=sys.stderr)
-        serve_local(config, read)
+        serve_local(config, read, jobs_port=urlsplit(jobs).port)
 
 
 def _serve_on_ray(read: "Callable[[], Config]", address: str | None) -> None:
+    import msgspec
+
     from engine.jobs.service import job_service
     from engine.realtime.replicas.cluster import cluster_address, free_port, running
 
     started_s = time.monotonic()
     config = read()
-    free_port(config.serve.host, config.jobs.port, "--jobs-port")
+    port = free_port(config.serve.host, config.jobs.port, "--jobs-port")
+    settings = msgspec.structs.replace(config.jobs, port=port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         _narration() as tell,
-        running(config, address=address, tell=tell) as pool,
-        job_service(config.jobs, config.serve.host, {"RAY_ADDRESS": cluster_address()}) as jobs,
+        running(config, address=address, tell=tell, jobs_port=port) as pool,
+        job_service(settings, config.serve.host, {"RAY_ADDRESS": cluster_address()}) as jobs,
     ):
         tell("")
         print(f"ready after {time.monotonic() - started_s:.1f} s")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.realtime.doors.examples import rows_example, tensors_example
+from engine.realtime.doors.openapi_jobs import job_paths, job_schemas
 from engine.realtime.doors.openapi_schemas import SCHEMAS
 from engine.realtime.serving.served import Revision
 
@@ -48,8 +49,9 @@ ERRORS = {
 }
 
 
-def document(revisions: Sequence[Revision]) -> Object:
-    """The OpenAPI 3.1 document of an engine that serves these models."""
+def document(revisions: Sequence[Revision], jobs: tuple[str, int] | None = None) -> Object:
+    """The OpenAPI 3.1 document of an engine that serves these models, and takes jobs at a host and port."""
+    paths = _server_paths() | _model_paths(revisions) | _repository_paths(revisions)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -57,8 +59,8 @@ def document(revisions: Sequence[Revision]) -> Object:
             "version": importlib.metadata.version("tandem-scoring"),
             "description": "Open Inference Protocol v2, and rows as JSON or Arrow.",
         },
-        "paths": _server_paths() | _model_paths(revisions) | _repository_paths(revisions),
-        "components": {"schemas": SCHEMAS},
+        "paths": paths | (job_paths(*jobs) if jobs else {}),
+        "components": {"schemas": SCHEMAS | (job_schemas() if jobs else {})},
     }
 
 

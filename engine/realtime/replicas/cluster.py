@@ -54,7 +54,9 @@ class RunningPool:
 
 
 @contextmanager
-def running(config: Config, *, address: str | None = None, tell: Tell = print) -> Iterator[RunningPool]:
+def running(
+    config: Config, *, address: str | None = None, tell: Tell = print, jobs_port: int | None = None
+) -> Iterator[RunningPool]:
     """Serve the models of a config on Ray for the duration of the body.
 
     Args:
@@ -62,6 +64,7 @@ def running(config: Config, *, address: str | None = None, tell: Tell = print) -
         address: A Ray cluster to use; without one (or ``RAY_ADDRESS``), one is started here,
             unless this process is connected to one already.
         tell: Called before each wait.
+        jobs_port: Where batch jobs are taken beside it, for the documents to say.
 
     Raises ``InvalidBundle``, ``InvalidConfig`` or ``PortTaken`` before Ray is started, and
     ``Failed`` if Ray or the replicas do not start.
@@ -79,7 +82,7 @@ def running(config: Config, *, address: str | None = None, tell: Tell = print) -
         tell(f"starting {_count(settings.replicas, 'replica')}: load, compile, warm up")
         compiling.wait()
         undo.callback(_within, pool.longest_drain_s(settings), pool.remove)
-        pool.deploy(revisions, settings)
+        pool.deploy(revisions, settings, jobs_port=jobs_port)
         if own_serve:
             # Undone first: once the pool is gone, HAProxy would answer 404.
             undo.callback(ray_compat.soft_stop_haproxy, settings.drain_s)

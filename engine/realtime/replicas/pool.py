@@ -48,12 +48,15 @@ def verified(bundle: str) -> str:
     return str(Path(bundle).resolve())
 
 
-def deploy(revisions: Revisions, settings: Serve, *, name: str = POOL, salt: str = "") -> None:
+def deploy(
+    revisions: Revisions, settings: Serve, *, name: str = POOL, salt: str = "", jobs_port: int | None = None
+) -> None:
     """Run the pool and wait until every replica has warmed up.
 
     With the settings and model names that already run, only the number of replicas changes, and
     new bundles are loaded in place. Anything else, a new ``salt`` too, rolls: new replicas come
-    first, then the old ones drain. Raises ``Failed`` when replicas do not start, or could not.
+    first, then the old ones drain. ``jobs_port`` is where batch jobs are taken beside the pool.
+    Raises ``Failed`` when replicas do not start, or could not.
     """
     import ray
     from ray import serve
@@ -65,9 +68,9 @@ def deploy(revisions: Revisions, settings: Serve, *, name: str = POOL, salt: str
     current = msgspec.structs.replace(revisions, generation=before.generation + 1) if before else revisions
     kept.store(name, current)
     deployment = serve.deployment(serve.ingress()(Replica)).options(**_options(settings))
-    pinned = ray_compat.pin_version(deployment, _code_version(current, settings, salt))
+    pinned = ray_compat.pin_version(deployment, _code_version(current, settings, f"{salt} {jobs_port}"))
     try:
-        serve.run(pinned.bind(current, settings, name), name=name, route_prefix="/")
+        serve.run(pinned.bind(current, settings, name, jobs_port), name=name, route_prefix="/")
     except RuntimeError as error:
         raise Failed(f"the replicas of pool '{name}' did not start: {_reason(name, error)}") from error
 

@@ -40,9 +40,10 @@ class Replica:
         revisions: The models as they were deployed; a later generation stored in the cluster wins.
         settings: The ``serve`` section of the config; its port is the pool's, never 0.
         pool: Name of the pool, under which its revisions are stored.
+        jobs_port: Where batch jobs are taken beside the pool, if they are.
     """
 
-    def __init__(self, revisions: Revisions, settings: Serve, pool: str) -> None:
+    def __init__(self, revisions: Revisions, settings: Serve, pool: str, jobs_port: int | None) -> None:
         self._settings = settings
         self._pool = pool
         self._revisions = stored(pool) or revisions
@@ -52,6 +53,7 @@ class Replica:
         scorers = {name: _warm(model.bundle, device) for name, model in self._revisions.models.items()}
         self._app = ScoringApp(scorers, settings, self._revisions.slos)
         self._app.reload = self._load_again
+        self._app.jobs_port = jobs_port
 
     async def __serve_build_asgi_app__(self) -> ray_compat.Asgi:
         """Start listening; Serve calls this once, when the constructor is done."""

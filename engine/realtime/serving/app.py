@@ -56,6 +56,7 @@ class ScoringApp:
         draining: Set it, and every answer closes its connection.
         scoring: What ``begin`` wants, by the exact path of a POST.
         reload: Loads a model again from its path and swaps it; None where nobody can.
+        jobs_port: Where the engine takes batch jobs, as its documents say; None where it takes none.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ScoringApp:
         self._held_bytes = 0
         self.draining = False
         self.reload: Reload | None = None
+        self.jobs_port: int | None = None
         self._settings = settings
         self._access_log = AccessLog() if settings.access_log else None
         self.max_body_bytes = settings.max_body_bytes
@@ -227,10 +229,11 @@ class ScoringApp:
             case "metrics":
                 return self._metrics()
             case "openapi":
-                return json_answer(document(self.revisions()))
+                jobs = None if self.jobs_port is None else (self._settings.host, self.jobs_port)
+                return json_answer(document(self.revisions(), jobs))
             case _:
                 may_load = self._settings.repository_api and self.reload is not None
-                return Answer(200, [HTML], page(self.revisions(), may_load=may_load))
+                return Answer(200, [HTML], page(self.revisions(), may_load, self.jobs_port))
 
     async def _repository(self, route: Route, body: bytes) -> Answer:
         match route.verb:

@@ -18,7 +18,9 @@ from engine.realtime.serving.server import Server
 from engine.scorer import Scorer
 
 
-def serve_local(config: Config, read: Callable[[], Config] | None = None) -> None:
+def serve_local(
+    config: Config, read: Callable[[], Config] | None = None, *, jobs_port: int | None = None
+) -> None:
     """Serve the models of a config until Ctrl-C or SIGTERM, then drain.
 
     On SIGHUP, models whose bundle is another one now are loaded beside those that serve, and swapped.
@@ -26,6 +28,7 @@ def serve_local(config: Config, read: Callable[[], Config] | None = None) -> Non
     Args:
         config: Its ``models`` and ``serve`` sections.
         read: Reads the config again on SIGHUP; without it, the same paths are looked at again.
+        jobs_port: Where batch jobs are taken beside it, for the documents to say.
 
     Raises:
         InvalidConfig: No models.
@@ -40,7 +43,7 @@ def serve_local(config: Config, read: Callable[[], Config] | None = None) -> Non
     ensure_free(config.serve.host, config.serve.grpc_port or 0, "--grpc-port")
     loader = Loader(config.models, _say, device=config.serve.device)
     scorers = loader.load_all()
-    uvloop.run(_serve(config, loader, scorers, read or (lambda: config), started_s))
+    uvloop.run(_serve(config, loader, scorers, read or (lambda: config), jobs_port, started_s))
 
 
 async def _serve(
@@ -48,12 +51,14 @@ async def _serve(
     loader: Loader,
     scorers: Mapping[str, Scorer],
     read: Callable[[], Config],
+    jobs_port: int | None,
     started_s: float,
 ) -> None:
     settings = config.serve
     slos = {name: model.slo for name, model in config.models.items() if model.slo is not None}
     app = ScoringApp(scorers, settings, slos)
     app.reload = partial(loader.load_again, app)
+    app.jobs_port = jobs_port
     server = Server(app, open_listener(settings.host, settings.port, shared=False), settings)
     await server.start()
     url = f"http://{settings.host}:{server.port}"

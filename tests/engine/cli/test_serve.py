@@ -87,6 +87,12 @@ def lines_until(process: subprocess.Popen[str], stream: IO[str] | None, last: st
     raise AssertionError(f"it ended early: {read}{process.communicate()}")
 
 
+def documented_jobs(port: int) -> str:
+    """Where the document that an engine gives says that batch jobs are taken."""
+    (server,) = Lane(port).ask("GET", "/v2/openapi.json").json["paths"]["/v1/jobs"]["servers"]
+    return server["url"].format(host=server["variables"]["host"]["default"])
+
+
 def ports_on(page: str) -> list[int]:
     return [int(port) for port in re.findall(r"^  (?:direct|Ray).*:(\d+)$", page, re.MULTILINE)]
 
@@ -100,7 +106,11 @@ def test_an_engine_on_ray_answers_on_both_lanes_reloads_and_leaves_without_a_los
     config = tmp_path / "engine.yaml"
     config.write_text(CONFIG.format(bundle=current))
     with started(["serve", str(config)], MARK=mark) as process:
-        ports = ports_on(lines_until(process, process.stdout, "Ctrl-C"))
+        said = lines_until(process, process.stdout, "Ctrl-C")
+        ports = ports_on(said)
+        assert [f"  batch jobs   {documented_jobs(port)}" in said.splitlines() for port in ports] == [
+            True
+        ] * 2
         assert [Lane(port).ask("POST", PATH, BODY).json["scores"] for port in ports] == [[10.0], [10.0]]
         clients = [Client(port, PATH, BODY, b'"scores":[') for port in ports for _ in range(3)]
         for client in clients:
@@ -139,7 +149,8 @@ def test_an_engine_without_ray_reloads_on_sighup_and_a_bad_bundle_changes_nothin
     config.write_text(CONFIG.format(bundle=current))
     with started(["serve", "--local", str(config)]) as process:
         port = int(process.stdout.readline().rpartition(":")[2])
-        lines_until(process, process.stderr, "ready after")
+        said = lines_until(process, process.stderr, "ready after")
+        assert f"taking batch jobs at {documented_jobs(port)}" in said.splitlines()
         clients = [Client(port, PATH, BODY, b'"scores":[') for _ in range(3)]
         for client in clients:
             client.start()
