@@ -12,7 +12,7 @@ from load_tests.capacity.search import Capacity
 from load_tests.command import check_answered
 from load_tests.locust_run import WEB_HOST, run_locust
 from load_tests.progress import show_live
-from load_tests.results.comparison import compare_capacities, compare_loads
+from load_tests.results.comparison import check_load, check_search, compare_capacities, compare_loads
 from load_tests.results.printing import (
     describe,
     print_capacity,
@@ -42,6 +42,8 @@ def load_test(load: Load, sample: str, slo: str, outputs: Outputs) -> int:
     """Run a load; the exit code is 3 where a stated SLO was missed."""
     promise = parse_promise(slo) if slo else None
     earlier = read_json(outputs.baseline, LoadResult) if outputs.baseline else None
+    if earlier:
+        check_load(earlier.load, load)
     result = run_load(load, sample, promise)
     print_result(result)
     _write(result, outputs)
@@ -59,6 +61,8 @@ def search(load: Load, sample: str, slo: str, target_rate: float, outputs: Outpu
         raise InvalidConfig("expected a --wire over HTTP with --find-max, whose generator speaks no gRPC")
     promise = parse_promise(slo)
     earlier = read_json(outputs.baseline, Capacity) if outputs.baseline else None
+    if earlier:
+        check_search(earlier, load, promise)
     capacity = find_capacity(load, sample, promise, lambda trial: print_trial(promise, trial))
     print_capacity(load, capacity, target_rate)
     _write(capacity, outputs)

@@ -52,7 +52,7 @@ def find_capacity(
     rate = closed.recording.latencies().n / GUESS_S
     runs = _Runs(load, payloads, promise, tell, turn)
     found = find_max(promise, runs.run, first_guess=rate)
-    found = msgspec.structs.replace(found, replicas=replicas)
+    found = msgspec.structs.replace(found, load=load, replicas=replicas)
     counted = runs.counted[: len(found.trials)][-N_TELLING:]
     waiting_rows = GUESS_CONNECTIONS * load.rows_per_request
     costs = busy and costs_of(filter(None, counted), busy, replicas=replicas, waiting_rows=waiting_rows)

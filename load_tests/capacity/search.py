@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from load_tests.results.result import Load
 from load_tests.results.slo import Promise
 
 CONFIDENCE_Z = 1.645
@@ -78,6 +79,7 @@ class Capacity(msgspec.Struct, frozen=True):
         replicas: Processes that answered.
         predicted_rate: What a simulation from the engine's measured costs expected; ``None`` without.
         predicted_curve: The simulation's runs at the rates of ``curve``.
+        load: What was sent, but for its rate; ``None`` where nobody noted it.
     """
 
     promise: Promise
@@ -90,6 +92,7 @@ class Capacity(msgspec.Struct, frozen=True):
     replicas: int = 1
     predicted_rate: float | None = None
     predicted_curve: tuple[Trial, ...] = ()
+    load: Load | None = None
 
 
 RunRate = Callable[[float, bool], Trial]

@@ -80,7 +80,7 @@ def print_trial(promise: Promise, trial: Trial) -> None:
 
 
 def print_comparison(changes: Sequence[Change], baseline: str) -> None:
-    """Print a run beside its baseline, and what that was: another load is no fair comparison."""
+    """Print a run beside its baseline, and what that was."""
     console = Console(highlight=False)
     console.print(f"baseline: {baseline}", style="dim", markup=False, soft_wrap=True)
     for change in changes:

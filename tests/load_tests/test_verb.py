@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -13,7 +14,9 @@ from engine.errors import Failed, InvalidConfig, NotFound, PortTaken
 from load_tests.capacity import finding
 from load_tests.capacity.search import Capacity
 from load_tests.command import Wishes, plan_load
-from load_tests.results.result import Load, LoadResult, read_json, read_result
+from load_tests.results.recording import Recording
+from load_tests.results.result import Load, LoadResult, read_json, read_result, summarise, write_json
+from load_tests.results.slo import Promise
 from load_tests.verb import Outputs, load_test, open_web_page, search
 
 
@@ -89,6 +92,64 @@ def test_a_baseline_is_compared(
     assert "× the baseline" in out
 
 
+@pytest.mark.parametrize(
+    ("wishes", "difference"),
+    [
+        ({"rate": 0.0}, "--rate was 100 and is not given;"),
+        ({"rate": 200.0, "users": 3}, "--users was 16 and is 3, --rate was 100 and is 200;"),
+        ({"wire": "oip"}, "--wire was rows and is oip;"),
+        ({"rows_per_request": 8}, "--rows-per-request was 1 and is 8;"),
+        ({"generator": "locust"}, "--generator was fast and is locust;"),
+        ({"shape": "spike"}, "--shape was constant and is spike;"),
+        ({"deadline": "50ms"}, "--deadline was not given and is 0.05;"),
+    ],
+)
+def test_a_baseline_of_another_load_is_refused_before_any_load(
+    serving: Any, sample: Path, tmp_path: Path, wishes: dict[str, Any], difference: str
+) -> None:
+    server = serving(lambda path, body: pytest.fail("nothing is sent"))
+    load, rows = planned(server, sample)
+    write_json(summarise(load, Recording()), tmp_path / "before.json")
+    with pytest.raises(InvalidConfig, match=f"baseline of the same load, but {difference}"):
+        load_test(planned(server, sample, **wishes)[0], rows, "", Outputs(baseline=tmp_path / "before.json"))
+
+
+@pytest.mark.parametrize(
+    ("slo", "wire", "difference"),
+    [
+        ("p99=10ms", "rows", "--slo was p99 ≤ 20 ms and is p99 ≤ 10 ms;"),
+        ("p99=20ms", "binary", "--wire was rows and is binary;"),
+    ],
+)
+def test_a_search_s_baseline_of_another_promise_or_load_is_refused_before_any_load(
+    serving: Any, sample: Path, tmp_path: Path, slo: str, wire: str, difference: str
+) -> None:
+    server = serving(lambda path, body: pytest.fail("nothing is sent"))
+    load, rows = planned(server, sample, rate=0.0)
+    found = Capacity(Promise(99, 0.02), 1000.0, 5, 5, 0.02, (), (), load=load)
+    write_json(found, tmp_path / "before.json")
+    with pytest.raises(InvalidConfig, match=f"baseline of the same load, but {difference}"):
+        search(
+            planned(server, sample, rate=0.0, wire=wire)[0],
+            rows,
+            slo,
+            0.0,
+            Outputs(baseline=tmp_path / "before.json"),
+        )
+
+
+def test_a_baseline_of_another_engine_model_or_duration_is_compared(
+    serving: Any, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load, rows = planned(serving(answer_at_once), sample)
+    other = msgspec.structs.replace(load, url="http://127.0.0.1:9", model="early", duration_s=3.0)
+    recording = Recording()
+    recording.add(0.0, 0.001, 200)
+    write_json(summarise(other, recording), tmp_path / "before.json")
+    load_test(load, rows, "", Outputs(baseline=tmp_path / "before.json"))
+    assert "× the baseline" in capsys.readouterr().out
+
+
 def test_a_baseline_that_is_not_there_is_said_before_any_load(
     serving: Any, sample: Path, tmp_path: Path
 ) -> None:
@@ -128,5 +189,6 @@ def test_a_search_without_any_rate_that_holds_exits_with_three(
     outputs = Outputs(json=tmp_path / "found.json", html=tmp_path / "found.html")
     load, rows = planned(serving(answer_at_once), sample, duration="0.1s", rate=0.0)
     assert search(load, rows, "p99=1us", 0.0, outputs) == 3
-    assert read_json(tmp_path / "found.json", Capacity).rate == 0.0
+    found = read_json(tmp_path / "found.json", Capacity)
+    assert (found.rate, found.load) == (0.0, load)
     assert "No rate keeps the promise." in (tmp_path / "found.html").read_text()
