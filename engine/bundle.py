@@ -206,7 +206,9 @@ def _read(path: Path, *, limit: int | None = None) -> bytes:
             raise InvalidBundle(f"{path} is larger than {limit} bytes")
         return path.read_bytes()
     except OSError as error:
-        raise InvalidBundle(f"expected a bundle's file at {path}: {error.strerror}") from error
+        is_none = path.name == MANIFEST and isinstance(error, FileNotFoundError | NotADirectoryError)
+        way_out = "; `tandem pack` makes a bundle of a model" if is_none else ""
+        raise InvalidBundle(f"expected a bundle's file at {path}: {error.strerror}{way_out}") from error
 
 
 def _write_synced(path: Path, data: bytes) -> None:

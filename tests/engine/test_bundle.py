@@ -83,15 +83,16 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path):
 
 
 def test_no_bundle_at_all_is_said(tmp_path):
-    with pytest.raises(InvalidBundle, match=r"expected a bundle's file at .*bundle\.json: No such file"):
+    sentence = r"expected a bundle's file at .*bundle\.json: No such file or directory; `tandem pack` makes"
+    with pytest.raises(InvalidBundle, match=sentence):
         read_bundle(tmp_path)
-    with pytest.raises(InvalidBundle, match="No such file"):
+    with pytest.raises(InvalidBundle, match=sentence):
         read_bundle(tmp_path / "none")
 
 
 def test_a_file_in_place_of_the_directory_is_said(tmp_path):
     (tmp_path / "model.txt").write_text("tree")
-    with pytest.raises(InvalidBundle, match="Not a directory"):
+    with pytest.raises(InvalidBundle, match="Not a directory; `tandem pack` makes a bundle of a model"):
         read_bundle(tmp_path / "model.txt")
 
 
