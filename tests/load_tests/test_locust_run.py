@@ -40,6 +40,7 @@ def test_a_load_that_is_told_to_end_takes_locust_with_it(
     load = subprocess.Popen(
         [*ASK, server.url, "--sample", str(sample), "--duration", "60s", "--processes", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup has ignored
     )  # fmt: skip
     below = wait_until(lambda: starting_locust(load))
     end(load.pid, number)
