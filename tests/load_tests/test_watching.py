@@ -27,13 +27,13 @@ def test_ctrl_c_leaves_it_to_the_block_to_end_the_watcher(tmp_path):
 
 
 KILLED = """
-import time
+import signal
 from load_tests.watching import watching
 
 if __name__ == "__main__":
     with watching("127.0.0.1", 9):
         print("watched", flush=True)
-        time.sleep(600)
+        signal.pause()
 """
 
 
