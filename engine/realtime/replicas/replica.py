@@ -48,6 +48,7 @@ class Replica:
         self._pool = pool
         self._revisions = stored(pool) or revisions
         self._adopting = asyncio.Lock()
+        self._server: Server | None = None
         self._busy = BusyFraction(time.monotonic(), time.process_time())
         device = settings.device
         scorers = {name: _warm(model.bundle, device) for name, model in self._revisions.models.items()}
@@ -58,10 +59,10 @@ class Replica:
     async def __serve_build_asgi_app__(self) -> ray_compat.Asgi:
         """Start listening; Serve calls this once, when the constructor is done."""
         listener = open_listener(self._settings.host, self._settings.port, shared=True)
-        self._server = Server(self._app, listener, self._settings)
-        await self._server.start()
+        self._server = server = Server(self._app, listener, self._settings)
+        await server.start()
         ray_compat.answer_with(self._app)
-        return Drained(self._app, self._server)
+        return Drained(self._app, server)
 
     async def adopt(self, revisions: Revisions) -> int:
         """Load what is new in ``revisions`` beside what serves, then swap; returns the generation."""
@@ -94,7 +95,10 @@ class Replica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the scaling policy decides on."""
-        return {"busy": self._busy.since_last(time.monotonic(), time.process_time())}
+        used_s = time.process_time()
+        if self._server is not None:
+            used_s -= self._server.polling.used_s
+        return {"busy": self._busy.since_last(time.monotonic(), used_s)}
 
 
 class Drained:

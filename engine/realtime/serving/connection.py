@@ -1,5 +1,6 @@
 """One HTTP connection: uvicorn's protocol with bounds on headers, on reading time and on its age."""
 
+import math
 import random
 import socket
 import time
@@ -14,6 +15,7 @@ from uvicorn.server import ServerState
 
 from engine.realtime.doors.answers import CLOSE, Answer
 from engine.realtime.serving.app import Scoring, ScoringApp
+from engine.realtime.serving.busy_polling import MOMENT_S, PROVED, BusyPolling
 from engine.realtime.serving.heads import HEAD_END, KnownHeads
 from engine.realtime.serving.listener import MAX_AGE_S
 from engine.realtime.serving.passage import Passage
@@ -66,7 +68,13 @@ class Connection(HttpToolsProtocol):
     max_age_s = MAX_AGE_S
 
     def __init__(
-        self, config: Config, state: ServerState, loop: Any, app: ScoringApp, heads: KnownHeads
+        self,
+        config: Config,
+        state: ServerState,
+        loop: Any,
+        app: ScoringApp,
+        heads: KnownHeads,
+        polling: BusyPolling,
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={}, _loop=loop)
         now_s = loop.time()
@@ -79,6 +87,9 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._scoring_app = app
         self._heads = heads
+        self._polling = polling
+        self._answered_s = -math.inf
+        self._times_at_once = 0
         self._short_bytes = min(SHORT_BYTES, app.max_body_bytes)
         self._short: _Short | None = None
         self._socket: socket.socket | None = None
@@ -177,7 +188,10 @@ class Connection(HttpToolsProtocol):
 
     def _score(self, short: "_Short") -> None:
         waited_s = self._unread_s(short.scoring)
-        short.arrived_s = time.perf_counter() - waited_s
+        now_s = time.perf_counter()
+        short.arrived_s = now_s - waited_s
+        self._polling.end()
+        self._times_at_once = self._times_at_once + 1 if now_s - self._answered_s < MOMENT_S else 0
         deliver = partial(self._answer, short)
         short.passage = self._scoring_app.begin(
             short.scoring, short.headers, short.body, deliver, short.arrived_s, waited_s
@@ -259,6 +273,9 @@ class Connection(HttpToolsProtocol):
         if CLOSE in answer.headers:
             self.transport.close()
         self.on_response_complete()
+        self._answered_s = time.perf_counter()
+        if self._times_at_once >= PROVED and not self._scoring_app.in_flight:
+            self._polling.begin(self._answered_s)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, as every error is answered."""

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from engine.config import Serve
 from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.busy_polling import BusyPolling
 from engine.realtime.serving.connection import Connection
 from engine.realtime.serving.heads import KnownHeads
 from engine.realtime.serving.listener import BACKLOG
@@ -37,6 +38,9 @@ class Server:
         app: Answers.
         listener: Bound and listening; it is the server's from now on.
         settings: Timeouts.
+
+    Attributes:
+        polling: Keeps the loop awake for clients that come back at once.
     """
 
     def __init__(self, app: ScoringApp, listener: socket.socket, settings: Serve) -> None:
@@ -45,6 +49,7 @@ class Server:
         self._settings = settings
         self._state = ServerState()
         self._heads = KnownHeads()
+        self.polling = BusyPolling(asyncio.get_running_loop())
         self._server: asyncio.AbstractServer | None = None
         self.grpc: GrpcServer | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -129,7 +134,8 @@ class Server:
         await self.grpc.start()
 
     def _connection(self) -> Connection:
-        return Connection(self._config, self._state, asyncio.get_running_loop(), self._app, self._heads)
+        loop = asyncio.get_running_loop()
+        return Connection(self._config, self._state, loop, self._app, self._heads, self.polling)
 
     async def _accept_the_rest(self) -> None:
         """Closing a shared listener resets what waits in its queue; take it first."""
