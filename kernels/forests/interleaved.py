@@ -18,9 +18,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels.compiler import inlined, kernel
 from kernels.forests.bin_counts import NO_TALLY, count_chunk
-from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns
+from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns, bin_row
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, SET_RIGHT, Forest
+from kernels.forests.simd import prefetch
 from kernels.forests.tabulated import Tabulated
 from kernels.parts import gather_parts, model_at, part
 
@@ -66,7 +67,10 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
     looks = np.empty((chunk_rows, n_faces), np.uint16)
     for start in range(0, len(out), chunk_rows):
         end = min(start + chunk_rows, len(out))
-        bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
+        if end - start == 1:
+            bin_row(columns, edges, classes, X[start], bins[0])
+        else:
+            bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
         count_chunk(model, len(PARTS), bins, end - start)
         write_margins(model, bins, looks, out[:], start, end)  # a view is no longer borrowed
 
@@ -181,7 +185,7 @@ def add_trees(
                     turn[waiting] = n_walks
                     waiting += nodes[roots[t]] != 0
                     n_walks += 1
-            walk(nodes, flat, place, at, turn, waiting)
+            walk(nodes, flat, place, at, turn, waiting, n_together > 1)
             for t in range(tree, last_tree):
                 first = np.uint64((t - tree) * n_rows)
                 for v in range(width):
@@ -199,8 +203,12 @@ def walk(
     at: NDArray[np.uint32],
     turn: NDArray[np.uint32],
     waiting: int,
+    far: bool,
 ) -> None:
-    """Take the walks in ``turn[:waiting]`` from the nodes ``at`` to leaves; faces begin at ``place``."""
+    """Take the walks in ``turn[:waiting]`` from the nodes ``at`` to leaves; faces begin at ``place``.
+
+    ``far``: they are in several trees, whose nodes are not in the cache; the next ones are fetched early.
+    """
     one = np.uint64(1)
     while waiting > 0:
         kept = np.uint64(0)
@@ -210,7 +218,10 @@ def walk(
             look = np.uint64(looks[place[lane] + (node >> np.uint64(FACE_SHIFT))])
             edge = (node >> np.uint64(EDGE_SHIFT)) & np.uint64(0xFFFF)
             right = np.uint64(look > edge)
-            at[lane] = ((node & np.uint64(0xFFFFFFFF)) >> np.uint64(CHILD_SHIFT)) + right
+            child = ((node & np.uint64(0xFFFFFFFF)) >> np.uint64(CHILD_SHIFT)) + right
+            if far:
+                prefetch(nodes.ctypes.data + child * np.uint64(nodes.itemsize))
+            at[lane] = child
             turn[kept] = lane
             kept += one - ((node >> right) & one)
         waiting = int(kept)

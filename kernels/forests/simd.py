@@ -7,6 +7,7 @@ caller guarantees that every index is in range.
     pointer_at     an address as a pointer, to see the memory there as an array
     item_at        an item of an array by its address
     add_at         add to an integer in memory, whichever threads do so at the same time
+    prefetch       have memory brought into the cache that is needed soon
     stack_memory   memory that the function gives back when it returns
     rank16         how many of 16 sorted edges lie below a value
     exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
@@ -63,6 +64,17 @@ def add_at(typingctx: Any, address: Any, amount: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(address, _INDEX.as_pointer()), amount, "monotonic")
 
     return types.int64(types.intp, types.int64), emit
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Have the cache line at ``address`` (an integer) fetched meanwhile; any address will do."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _prefetch_line(builder, builder.inttoptr(arguments[0], _BYTE.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit
 
 
 @intrinsic
@@ -246,12 +258,16 @@ def _mask_row(builder: Any, start: Any, row: Any) -> Any:
 
 def _prefetch(builder: Any, mask_row: Any) -> None:
     """Have the mask row at this address fetched into the cache; any address will do."""
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [mask_row.type, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     for line in range(0, ROW_BYTES, CACHE_LINE_BYTES):
-        read, keep, data = number(0), number(3), number(1)
-        builder.call(function, [builder.gep(mask_row, [_INDEX(line)]), read, keep, data])
+        _prefetch_line(builder, builder.gep(mask_row, [_INDEX(line)]))
+
+
+def _prefetch_line(builder: Any, address: Any) -> None:
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, keep, data = number(0), number(3), number(1)
+    builder.call(function, [address, read, keep, data])
 
 
 def _load_index(builder: Any, start: Any, index: Any) -> Any:
