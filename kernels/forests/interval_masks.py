@@ -27,7 +27,7 @@ AND, no branch. Missing values are one more interval, categories are intervals o
 costs anything. Everything is done for many trees at once: a mask row holds ROW_BYTES of lanes of 8,
 16, 32 or 64 bits, one tree each, and the trees in it make up a block. A block has a mask row per
 feature and interval between *its own* thresholds; ``local`` leads from a row's bin among all
-thresholds of the forest to the mask row.
+thresholds of the forest to the mask row. Features of few bins share a lookup (see ``joint_columns``).
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,7 @@ from kernels.forests.bin_counts import NO_TALLY, count_chunk
 from kernels.forests.binning import COLUMN, Binning, bin_arrays, bin_columns, bin_row
 from kernels.forests.ending import Ending, finish
 from kernels.forests.forest import Forest
+from kernels.forests.joint_columns import join_bins
 from kernels.forests.mask_tables import BLOCK, RUN, MaskTables
 from kernels.forests.simd import (
     ROW_BYTES,
@@ -61,13 +62,14 @@ CHUNK_BINS = 1 << 18
 GROUP_ROWS = 4
 """Rows whose sums are interleaved, so that one's addition does not wait for the other's."""
 PARTS = (
-    "columns", "edges", "classes", "blocks", "runs", "masks", "pairs", "local", "by_bin", "first_bin",
-    "leaf_value", "base", "scale", "bias", "divisor",
+    "columns", "edges", "classes", "joints", "blocks", "runs", "masks", "pairs", "local", "by_bin",
+    "first_bin", "leaf_value", "base", "scale", "bias", "divisor",
 )  # fmt: skip
 (
     COLUMNS,
     EDGES,
     CLASSES,
+    JOINTS,
     BLOCKS,
     RUNS,
     MASKS,
@@ -81,10 +83,12 @@ PARTS = (
     BIAS,
     DIVISOR,
 ) = range(len(PARTS))
-"""A model is int64[17, 2], the address and length of each array, then of a tally's two: one argument where
+"""A model is int64[18, 2], the address and length of each array, then of a tally's two: one argument where
 fifteen cost 0.8 µs."""
 MODEL_PARTS = len(PARTS) + len(NO_TALLY)
-LEAF_BYTES = GROUP_ROWS * ROW_BYTES
+LEAF_BYTES = 2048
+"""Leaf numbers found before their values are added, one byte each: 64 rows in a block of 32 trees. Then the
+block's leaf values come into the cache once for all of them, and not between the masks."""
 
 leaves_8 = exit_leaves(8, GROUP_ROWS)
 leaves_16 = exit_leaves(16, GROUP_ROWS)
@@ -111,13 +115,15 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, X.dtype)
     classes = part(model, CLASSES, np.uint16)
-    bins, leaves, places = scratch(stack_memory(), len(out), len(columns))
+    joints = part(model, JOINTS, np.uint32)
+    bins, leaves, places = scratch(stack_memory(), len(out), len(part(model, FIRST_BIN, np.uint32)))
     for start in range(0, len(out), len(bins)):
         end = min(start + len(bins), len(out))
         if end - start == 1:
             bin_row(columns, edges, classes, X[start], bins[0])
         else:
             bin_columns(columns, 0, len(columns), edges, classes, X[start:end], 0, bins)
+        join_bins(joints, bins, end - start)
         count_chunk(model, len(PARTS), bins, end - start)
         write_margins(model, bins, leaves, places, out[:], start, end)  # a view is no longer borrowed
 
@@ -138,10 +144,12 @@ def score_columns(
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, example.dtype)
     classes = part(model, CLASSES, np.uint16)
-    bins, leaves, places = scratch(stack_memory(), len(out), len(columns))
+    joints = part(model, JOINTS, np.uint32)
+    bins, leaves, places = scratch(stack_memory(), len(out), len(part(model, FIRST_BIN, np.uint32)))
     for start in range(0, len(out), len(bins)):
         end = min(start + len(bins), len(out))
         bin_arrays(columns, edges, classes, addresses, example, start, end, bins)
+        join_bins(joints, bins, end - start)
         count_chunk(model, len(PARTS), bins, end - start)
         write_margins(model, bins, leaves, places, out, start, end)
 
@@ -150,7 +158,7 @@ def score_columns(
 def scratch(
     stack: int, n_rows: int, n_columns: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint32]]:
-    """Room for the bins of a chunk, the leaves of a group of rows, and the ``places`` of a row.
+    """Room for the bins of a chunk, the leaves of some of its rows, and the ``places`` of a row.
 
     On the stack, at this address, where it fits: an allocation takes an eighth of the time of one row. Made
     of addresses, because a view of another type takes as long again.
@@ -158,7 +166,7 @@ def scratch(
     chunk_rows = min(CHUNK_ROWS, max(CHUNK_BINS // max(n_columns, 1) // GROUP_ROWS, 1) * GROUP_ROWS)
     n_rows = max(min(n_rows, chunk_rows), 1)
     first_bin = LEAF_BYTES + 4 * n_columns
-    leaves = carray(pointer_at(stack), (GROUP_ROWS, ROW_BYTES), np.uint8)
+    leaves = carray(pointer_at(stack), LEAF_BYTES, np.uint8)
     if first_bin + 2 * n_rows * n_columns > STACK_BYTES:
         return np.empty((n_rows, n_columns), np.uint16), leaves, np.empty(n_columns, np.uint32)
     places = carray(pointer_at(stack + LEAF_BYTES), n_columns, np.uint32)
@@ -211,10 +219,16 @@ def add_blocks(
     leaf_value = part(model, LEAF_VALUE, out.dtype)
     for b in range(len(blocks)):
         block = blocks[b]
-        for row in range(start, end, GROUP_ROWS):
-            find_leaves(block, masks, pairs, local, bins, row - start, leaves)
+        n_lanes = ROW_BYTES * 8 // block.lane_bits
+        tile_rows = LEAF_BYTES // n_lanes
+        for tile in range(start, end, tile_rows):
+            end_row = min(tile + tile_rows, end)
+            for row in range(tile, end_row, GROUP_ROWS):
+                find_leaves(block, masks, pairs, local, bins, row - start, leaves[(row - tile) * n_lanes :])
             for r in range(block.first_run, block.end_run):
-                add_run(runs[r], block.leaf_stride, leaf_value, leaves, out, row)
+                for row in range(tile, end_row, GROUP_ROWS):
+                    theirs = leaves[(row - tile) * n_lanes :]
+                    add_run(runs[r], block.leaf_stride, leaf_value, theirs, n_lanes, out, row)
 
 
 @kernel
@@ -255,7 +269,7 @@ def find_leaves(
     row: int,
     leaves: NDArray[np.uint8],
 ) -> None:
-    """Write to ``leaves`` where GROUP_ROWS rows end in each tree of the block."""
+    """Write to ``leaves`` where GROUP_ROWS rows end in each tree of the block, one row after the other."""
     first, end = block.first_pair, block.end_pair
     if block.symmetric:
         symmetric_leaves(masks, block.first_mask, pairs, first, end, local, bins, row, leaves)
@@ -281,7 +295,7 @@ def find_leaves_of_row(
     next_number: int,
     leaves: NDArray[np.uint8],
 ) -> None:
-    """The same for one row, into ``leaves[0]``; the mask rows of the next block are fetched meanwhile."""
+    """The same for one row; the mask rows of the next block are fetched meanwhile."""
     first, end = block.first_pair, block.end_pair
     if block.symmetric:
         symmetric_leaves_of_row(
@@ -311,6 +325,7 @@ def add_run(
     leaf_stride: int,
     leaf_value: NDArray[Any],
     leaves: NDArray[np.uint8],
+    n_lanes: int,
     out: NDArray[Any],
     row: int,
 ) -> None:
@@ -318,11 +333,12 @@ def add_run(
     k = run.output
     a, b, c, d = out[row, k], out[row + 1, k], out[row + 2, k], out[row + 3, k]
     tree = leaf_value.ctypes.data + run.first_leaf * leaf_value.itemsize
+    one = np.uint64(n_lanes)
     for lane in range(np.uint64(run.first_lane), np.uint64(run.end_lane)):
-        a += item_at(tree, leaves[0, lane], leaf_value)
-        b += item_at(tree, leaves[1, lane], leaf_value)
-        c += item_at(tree, leaves[2, lane], leaf_value)
-        d += item_at(tree, leaves[3, lane], leaf_value)
+        a += item_at(tree, leaves[lane], leaf_value)
+        b += item_at(tree, leaves[lane + one], leaf_value)
+        c += item_at(tree, leaves[lane + np.uint64(2) * one], leaf_value)
+        d += item_at(tree, leaves[lane + np.uint64(3) * one], leaf_value)
         tree += leaf_stride * leaf_value.itemsize
     out[row, k], out[row + 1, k], out[row + 2, k], out[row + 3, k] = a, b, c, d
 
@@ -340,14 +356,14 @@ def add_run_of_row(
     total = out[row, run.output]
     place = np.uint64(run.first_leaf)
     for lane in range(np.uint64(run.first_lane), np.uint64(run.end_lane)):
-        total += leaf_value[place + leaves[0, lane]]
+        total += leaf_value[place + leaves[lane]]
         place += np.uint64(leaf_stride)
     out[row, run.output] = total
 
 
 def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
     binning = Binning.of(forest, dtype)
-    return gather_parts(PARTS, {}, binning, MaskTables.of(forest, binning), Ending.of(forest))
+    return gather_parts(PARTS, {}, binning, MaskTables.of(forest, binning, join=True), Ending.of(forest))
 
 
 class IntervalMasks(Tabulated):

@@ -118,9 +118,9 @@ def exit_leaves(lane_bits: int, n_rows: int, *, symmetric: bool = False) -> Any:
     Its arguments: ``masks``, rows of ROW_BYTES, aligned to a vector; ``first_mask``, the block's
     first one; ``pairs`` uint32[P, 2], of which ``start`` to ``end`` name a bin column and the start
     of its part of ``local`` uint16[L], which turns a bin into a mask row of the block; ``bins``
-    uint16[n, C]; ``row``, the first row; ``leaves`` uint8[n_rows, ROW_BYTES], which receives, for row
-    and tree, the number of the tree's leaf: the lowest bit left in its lane or, if ``symmetric`` (then
-    lanes have 8 bits), what is left itself.
+    uint16[n, C]; ``row``, the first row; ``leaves`` uint8[n_rows * trees], which receives, row after row,
+    the number of each tree's leaf: the lowest bit left in its lane or, if ``symmetric`` (then lanes have 8
+    bits), what is left itself.
     """
 
     @intrinsic
@@ -147,7 +147,7 @@ def exit_leaves(lane_bits: int, n_rows: int, *, symmetric: bool = False) -> Any:
                     mask = _load_index(builder, local, builder.add(place, bin_))
                     lanes.strike_out(_mask_row(builder, block, mask))
             for r, lanes in enumerate(left):
-                lanes.write_leaves(builder.gep(leaves, [_INDEX(r * ROW_BYTES)]))
+                lanes.write_leaves(builder.gep(leaves, [_INDEX(r * ROW_BYTES * 8 // lane_bits)]))
             return context.get_dummy_value()
 
         index = types.intp

@@ -17,7 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 from kernels.forests.binning import Binning
 from kernels.forests.ending import Ending
 from kernels.forests.forest import Forest
-from kernels.forests.mask_tables import ROW_WORDS, MaskTables
+from kernels.forests.mask_lookups import ROW_WORDS
+from kernels.forests.mask_tables import MaskTables
 from kernels.forests.simd import ROW_BYTES
 from kernels.gpu.device import (
     THREADS_PER_BLOCK,

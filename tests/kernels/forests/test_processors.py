@@ -30,7 +30,7 @@ from numba import types
 from kernels.forests.interval_masks import add_blocks
 def array(kind, ndim):
     return types.Array(kind, ndim, "C")
-add_blocks.compile((array(types.int64, 2), array(types.uint16, 2), array(types.uint8, 2),
+add_blocks.compile((array(types.int64, 2), array(types.uint16, 2), array(types.uint8, 1),
                     array(types.float64, 2), types.int64, types.int64))
 (code,) = add_blocks.inspect_asm().values()
 print(code)
