@@ -75,7 +75,10 @@ def compare(
         for n_rows in [n for n in sizes if n >= LEAST_ROWS.get(model.kind, 1)]:
             able = [worker for worker in workers if n_rows <= worker.ready.most_rows]
             times = _rounds(able, n_rows, options)
-            measurements += [_measurement(worker, n_rows, times) for worker in able]
+            for lost in [worker for worker in workers if worker.exit_code is not None]:
+                _progress(f"{model.name}: without {lost.library}: it ended with code {lost.exit_code}")
+                workers.remove(lost)
+            measurements += [_measurement(worker, n_rows, times) for worker in able if worker in workers]
             _progress(f"{model.name}: {n_rows} rows")
     return measurements
 
@@ -137,7 +140,8 @@ def _rounds(workers: list[Worker], n_rows: int, options: argparse.Namespace) -> 
         for worker in workers:
             earlier = times[worker.library]
             if not earlier or earlier[0] * n_rows < LONG_CALL_NS:
-                earlier.append(worker.ns_per_row(n_rows, options.seconds))
+                with contextlib.suppress(PeerUnavailable):  # it has ended, perhaps for want of memory
+                    earlier.append(worker.ns_per_row(n_rows, options.seconds))
     return times
 
 

@@ -102,11 +102,17 @@ class Worker:
         """The mean time of a row in batches of ``n_rows``, over at least ``seconds``."""
         return float(self._ask(do="time", n=n_rows, seconds=seconds)["ns_per_row"])
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of its process; None while that lives."""
+        return self._process.poll()
+
     def _ask(self, **command: Any) -> Any:
         if self._process.stdin is None:
             raise PeerUnavailable("it has no input")
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and is asked why
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> Any:

@@ -1,3 +1,4 @@
+from argparse import Namespace
 from pathlib import Path
 
 import lightgbm
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 
 from load_tests.environments import PeerUnavailable, interpreter
-from load_tests.kernels.__main__ import LIBRARIES
+from load_tests.kernels import __main__ as main
+from load_tests.kernels.__main__ import LIBRARIES, compare
 from load_tests.kernels.contender import Worker
 from load_tests.kernels.forms import pack
 from load_tests.kernels.models import RECIPES, Model
@@ -58,6 +60,24 @@ def test_wrong_margins_are_not_timed(model: Model, tmp_path: Path) -> None:
 def test_a_contender_that_cannot_load_says_why(model: Model) -> None:
     with pytest.raises(PeerUnavailable, match=r"ended with code 1: .*Error"):
         Worker("xgboost", model, core=0)
+
+
+def test_a_contender_that_dies_is_left_out_and_the_others_are_measured(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Mortal(Worker):
+        def ns_per_row(self, n_rows: int, seconds: float) -> float:
+            if self.library == "lightgbm" and n_rows == 2:
+                self._process.kill()
+            return super().ns_per_row(n_rows, seconds)
+
+    monkeypatch.setattr(main, "Worker", Mortal)
+    options = Namespace(core=0, quick=True, rounds=2, seconds=0.001)
+    measured = compare(model, [1, 2, 4], ["tandem", "lightgbm"], options)
+    assert [(one.library, one.n_rows) for one in measured] == [
+        ("tandem", 1), ("lightgbm", 1), ("tandem", 2), ("tandem", 4),
+    ]  # fmt: skip
+    assert "small: without lightgbm: it ended with code -9" in capsys.readouterr().err
 
 
 def test_a_peer_without_requirements_of_its_own_runs_in_our_environment(tmp_path: Path) -> None:
