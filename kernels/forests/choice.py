@@ -22,7 +22,7 @@ TRIAL_SECONDS = 0.02
 """How long the kernels are tried at one size, together."""
 SURELY = 2.0
 """A kernel that should be faster by this factor is taken without a trial."""
-STEP_COST = 1.3
+STEP_COST = 1.0
 """A step of a walk, by the cost of looking up a mask row."""
 CACHED_BYTES = 1 << 23
 """Tables of at most this size mostly stay in the processor's caches."""

@@ -7,10 +7,10 @@ caller guarantees that every index is in range.
     pointer_at     an address as a pointer, to see the memory there as an array
     item_at        an item of an array by its address
     add_at         add to an integer in memory, whichever threads do so at the same time
-    prefetch       have memory brought into the cache that is needed soon
     stack_memory   memory that the function gives back when it returns
     rank16         how many of 16 sorted edges lie below a value
     exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
+    walks          take many walks to their leaves, a step each in turn
 """
 
 from typing import Any
@@ -29,6 +29,10 @@ STACK_BYTES = 8192
 """What ``stack_memory`` gives: enough to score 64 rows of 50 columns, and far from a thread's stack."""
 _BYTE = ir.IntType(8)
 _INDEX = ir.IntType(64)
+_HALF = ir.IntType(32)
+_EDGE = ir.IntType(16)
+LEAF_EDGE = 0xFFFF
+"""Nothing is beyond it: a walk stays where it is. All walks are there when the AND of their edges is this."""
 _FLOAT_BITS, _MANTISSA_BITS, _EXPONENT_BIAS = 32, 23, 127
 
 
@@ -64,17 +68,6 @@ def add_at(typingctx: Any, address: Any, amount: Any) -> Any:
         return builder.atomic_rmw("add", builder.inttoptr(address, _INDEX.as_pointer()), amount, "monotonic")
 
     return types.int64(types.intp, types.int64), emit
-
-
-@intrinsic
-def prefetch(typingctx: Any, address: Any) -> Any:
-    """Have the cache line at ``address`` (an integer) fetched meanwhile; any address will do."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _prefetch_line(builder, builder.inttoptr(arguments[0], _BYTE.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.intp), emit
 
 
 @intrinsic
@@ -196,6 +189,50 @@ def exit_leaves_of_row(lane_bits: int, *, symmetric: bool = False) -> Any:
     return exit_leaves_of_one
 
 
+def walks(n_walks: int) -> Any:
+    """The intrinsic that takes ``n_walks`` walks from their nodes to leaves at once.
+
+    Its arguments: ``nodes`` uint64[N], each its edge (16 bits), face (16) and left child (32), which the
+    right one follows; a leaf's child is itself, its edge LEAF_EDGE. ``looks`` uint16[L], how faces look.
+    ``place`` uint32[W], where in ``looks`` a walk's faces begin; ``at`` uint32[W], its node, then its leaf;
+    ``first``, of the walks. A walk steps on the spot at its leaf until the last one has come to its own.
+    """
+
+    @intrinsic
+    def walk(typingctx: Any, nodes: Any, looks: Any, place: Any, at: Any, first: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            nodes, looks, place, at, first = _pointers(context, builder, signature, arguments)
+            numbers = [builder.add(first, _INDEX(number)) for number in range(n_walks)]
+            faces = [builder.gep(looks, [_load_index(builder, place, number)]) for number in numbers]
+            starts = [_load_index(builder, at, number) for number in numbers]
+            before = builder.block
+            step, end = builder.append_basic_block("step"), builder.append_basic_block("end")
+            builder.branch(step)
+            builder.position_at_end(step)
+            here = [builder.phi(_INDEX) for _ in numbers]
+            there, edges = [], _EDGE(LEAF_EDGE)
+            for number, looks_of_walk in zip(here, faces, strict=True):
+                node = builder.load(builder.gep(nodes, [number]))
+                edge = builder.trunc(node, _EDGE)
+                face = builder.lshr(builder.trunc(node, _HALF), _HALF(_EDGE.width))
+                look = builder.load(builder.gep(looks_of_walk, [builder.zext(face, _INDEX)]))
+                right = builder.zext(builder.icmp_unsigned(">", look, edge), _INDEX)
+                there.append(builder.add(builder.lshr(node, _INDEX(_HALF.width)), right))
+                edges = builder.and_(edges, edge)
+            for number, start, next_ in zip(here, starts, there, strict=True):
+                number.add_incoming(start, before)
+                number.add_incoming(next_, step)
+            builder.cbranch(builder.icmp_unsigned("==", edges, _EDGE(LEAF_EDGE)), end, step)
+            builder.position_at_end(end)
+            for number, leaf in zip(numbers, there, strict=True):
+                builder.store(builder.trunc(leaf, _HALF), builder.gep(at, [number]))
+            return context.get_dummy_value()
+
+        return types.void(nodes, looks, place, at, types.intp), emit
+
+    return walk
+
+
 class _Lanes:
     """The leaves still possible for a row in all trees of a block, in vector registers."""
 
@@ -258,16 +295,12 @@ def _mask_row(builder: Any, start: Any, row: Any) -> Any:
 
 def _prefetch(builder: Any, mask_row: Any) -> None:
     """Have the mask row at this address fetched into the cache; any address will do."""
-    for line in range(0, ROW_BYTES, CACHE_LINE_BYTES):
-        _prefetch_line(builder, builder.gep(mask_row, [_INDEX(line)]))
-
-
-def _prefetch_line(builder: Any, address: Any) -> None:
     number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+    kind = ir.FunctionType(ir.VoidType(), [mask_row.type, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    read, keep, data = number(0), number(3), number(1)
-    builder.call(function, [address, read, keep, data])
+    for line in range(0, ROW_BYTES, CACHE_LINE_BYTES):
+        read, keep, data = number(0), number(3), number(1)
+        builder.call(function, [builder.gep(mask_row, [_INDEX(line)]), read, keep, data])
 
 
 def _load_index(builder: Any, start: Any, index: Any) -> Any:
