@@ -26,7 +26,7 @@ from kernels.forests.tabulated import Tabulated
 from kernels.parts import gather_parts, model_at, part
 
 TOGETHER = 16
-"""Walks that take steps in turn. With 8 a row takes 1.02 to 1.3 times as long, with 32 no less."""
+"""Walks that take steps in turn. With 8 a row takes 1.02 to 1.3 times as long."""
 LANES = 256
 """Walks of which leaves are known before their values are added."""
 CHUNK_FACES = 1 << 16

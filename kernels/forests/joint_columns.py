@@ -20,7 +20,7 @@ from kernels.forests.mask_lookups import NOTHING_STRUCK, ROW_WORDS, Lookup
 MOST_BINS = 1024
 """Of columns that are looked up together."""
 MOST_ROWS = 80
-"""So many more mask rows, 10 KiB, may a lookup that is spared cost: 200 made large forests slower."""
+"""So many more mask rows, 10 KiB, may a lookup that is spared cost: 200 made a wide forest slower."""
 FEWEST_SPARED = 2
 """A joint bin takes about as long as a lookup."""
 Joint = tuple[int, ...]
