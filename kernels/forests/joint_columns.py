@@ -22,7 +22,7 @@ MOST_BINS = 1024
 MOST_ROWS = 80
 """So many more mask rows, 10 KiB, may a lookup that is spared cost: 200 made a wide forest slower."""
 FEWEST_SPARED = 2
-"""A joint bin takes about as long as a lookup."""
+"""Joint bins have to be computed, so one lookup less is not enough."""
 Joint = tuple[int, ...]
 """Bin columns to look up together."""
 

@@ -59,6 +59,19 @@ def test_turns_end_when_somebody_comes_and_are_counted_once(monkeypatch: pytest.
     asyncio.run(asyncio.wait_for(poll(), 10))
 
 
+def test_what_others_do_on_the_loop_meanwhile_is_not_counted_as_polling():
+    async def poll() -> float:
+        polling = BusyPolling(asyncio.get_running_loop())
+        polling.begin(time.perf_counter())
+        began_s = time.thread_time()
+        while time.thread_time() - began_s < 0.02:
+            pass
+        polling.end()
+        return polling.used_s
+
+    assert 0 < asyncio.run(poll()) <= busy_polling.MOMENT_S
+
+
 @contextmanager
 def client(engine: Engine) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", engine.port), timeout=10) as ours:
