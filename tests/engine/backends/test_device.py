@@ -27,12 +27,14 @@ print("equal")
 
 @pytest.fixture(scope="module", params=["forest", "linear"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import LinearRegression
-    from sklearn.tree import DecisionTreeRegressor
 
     random = np.random.default_rng(0)
     X, y = random.normal(size=(200, 2)), random.normal(size=200)
-    model = DecisionTreeRegressor(max_depth=4) if request.param == "forest" else LinearRegression()
+    # Ten trees, for which no kernel is tried against another: a choice may differ from load to load.
+    forest = RandomForestRegressor(n_estimators=10, max_depth=4, random_state=0)
+    model = forest if request.param == "forest" else LinearRegression()
     return engine.pack(model.fit(X, y), name="small", out=tmp_path_factory.mktemp("device"))
 
 
