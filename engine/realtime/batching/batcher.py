@@ -149,6 +149,10 @@ class Batcher:
                 loop.call_soon(self._run)
         return ticket
 
+    def may_refuse(self, unread_s: float = 0.0) -> bool:
+        """Whether ``refuses`` may be true: something is under way, or lay in its socket."""
+        return bool(self._busy_until_s or unread_s)
+
     def refuses(self, deadline_s: float, unread_s: float = 0.0) -> bool:
         """Whether not even one row would be answered in time; counts it if so. Nothing need be decoded.
 
@@ -156,7 +160,7 @@ class Batcher:
             deadline_s: When an answer is worth nothing any more, by the batcher's clock.
             unread_s: How long the request lay in its socket before now.
         """
-        if not (self._busy_until_s or unread_s):
+        if not self.may_refuse(unread_s):
             return False
         now_s = self._clock()
         with self._lock:

@@ -130,9 +130,11 @@ def write_stream(table: pa.Table) -> bytes:
 def write_numbers(head: bytes, values: NDArray[Any]) -> bytes:
     """The stream of the columns of ``values`` [n, K] with n > 0, after their ``stream_head``."""
     n_rows, n_columns = values.shape
-    padded = np.zeros((n_columns, n_rows + -n_rows % (ALIGNMENT // values.itemsize)), values.dtype)
-    padded[:, :n_rows] = values.T
-    return b"%b%b%b" % (head, padded.tobytes(), END)
+    columns = values.T
+    if missing := -n_rows % (ALIGNMENT // values.itemsize):
+        columns = np.zeros((n_columns, n_rows + missing), values.dtype)
+        columns[:, :n_rows] = values.T
+    return b"".join((head, columns.tobytes(), END))
 
 
 def stream_head(names: tuple[str, ...], dtype: str, metadata: Mapping[str, str], n_rows: int) -> bytes:

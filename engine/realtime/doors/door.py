@@ -39,42 +39,54 @@ class Door(msgspec.Struct, frozen=True, eq=False):
         name: Its work is counted under it.
         read: Raises ``InvalidRequest``.
         write: The answer.
-        is_large: Whether a body, for so many features, is read and answered beside the event loop, because
+        is_large: Whether a request, for so many features, is read and answered beside the event loop, because
             that may take long. A glance at it is enough to tell.
+        may_name_deadline: Whether its body may say how long an answer is worth something.
     """
 
     name: str
     read: Callable[[Revision, Call], Asked]
     write: Callable[[Revision, Asked, Result], Answer]
-    is_large: Callable[[bytes, int], bool]
+    is_large: Callable[[Call, int], bool]
+    may_name_deadline: Callable[[Call], bool]
 
 
-def _large_tensors(body: bytes, n_features: int) -> bool:
+def _large_tensors(call: Call, n_features: int) -> bool:
+    body = call.body
     if FEW_BYTES < len(body) <= JSON_BYTES:
         return body.count(b",") > MANY_ROWS * max(1, n_features)
     return len(body) > JSON_BYTES
 
 
-def _large_objects(body: bytes, n_features: int) -> bool:  # noqa: ARG001 the doors' one signature
+def _large_objects(call: Call, n_features: int) -> bool:  # noqa: ARG001 the doors' one signature
+    body = call.body
     if FEW_BYTES < len(body) <= JSON_BYTES:
         return body.count(b"{") > MANY_ROWS
     return len(body) > JSON_BYTES
 
 
-def _large_binary(body: bytes, n_features: int) -> bool:  # noqa: ARG001
-    if TEXT_BYTES < len(body) <= RAW_BYTES:
-        return b'"BYTES"' in body
-    return len(body) > RAW_BYTES
+def _large_binary(call: Call, n_features: int) -> bool:  # noqa: ARG001
+    if TEXT_BYTES < len(call.body) <= RAW_BYTES:
+        return b'"BYTES"' in infer_door.json_of(call)
+    return len(call.body) > RAW_BYTES
 
 
-def _large_stream(body: bytes, n_features: int) -> bool:  # noqa: ARG001
-    return len(body) > RAW_BYTES
+def _large_stream(call: Call, n_features: int) -> bool:  # noqa: ARG001
+    return len(call.body) > RAW_BYTES
 
 
-JSON = Door("oip", infer_door.read, infer_door.write, _large_tensors)
-BINARY = Door("binary", infer_door.read, infer_door.write, _large_binary)
-ROWS = Door("rows", score_door.read, score_door.write, _large_objects)
-ARROW = Door("arrow", arrow_door.read, arrow_door.write, _large_stream)
+def _json_says_timeout(call: Call) -> bool:
+    return b'"timeout"' in infer_door.json_of(call)
+
+
+def _never(call: Call) -> bool:  # noqa: ARG001
+    return False
+
+
+JSON = Door("oip", infer_door.read, infer_door.write, _large_tensors, _json_says_timeout)
+BINARY = Door("binary", infer_door.read, infer_door.write, _large_binary, _json_says_timeout)
+ROWS = Door("rows", score_door.read, score_door.write, _large_objects, _never)
+ARROW = Door("arrow", arrow_door.read, arrow_door.write, _large_stream, _never)
 
 
 def door_for(verb: str, headers: Mapping[bytes, bytes]) -> Door:

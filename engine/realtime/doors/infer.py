@@ -34,6 +34,13 @@ def read(revision: Revision, call: Call) -> Asked:
     return Asked(X, bad, within_s, (request, call.json_length == b"0" or _wants_bytes(request)))
 
 
+def json_of(call: Call) -> bytes:
+    """The part of a body that is JSON; raises ``InvalidRequest`` if its length is none."""
+    if call.json_length is None:
+        return call.body
+    return call.body[: _json_length(call.json_length, len(call.body))]
+
+
 def write(revision: Revision, asked: Asked, result: Result) -> Answer:
     """The answer, in the form that was asked for."""
     request, in_bytes = asked.request

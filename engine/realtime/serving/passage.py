@@ -212,15 +212,24 @@ class HttpPassage(Passage):
             if encoding := headers.get(b"content-encoding"):
                 self._is_large = True
                 self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
-            elif b'"timeout"' not in body and self._model.batcher.refuses(deadline_s, self._unread_s):
+            elif self._is_too_late(call, deadline_s):
                 self._end(self._model.refusal())
-            elif door.is_large(body, len(self._revision.datatypes)):
+            elif door.is_large(call, len(self._revision.datatypes)):
                 self._is_large = True
                 self._do_aside(partial(door.read, self._revision, call), self._ask)
             else:
                 self._ask(door.read(self._revision, call))
         except Exception as error:  # noqa: BLE001 translated, and logged if it is a bug
             self.set_exception(error)
+
+    def _is_too_late(self, call: Call, deadline_s: float) -> bool:
+        """Whether a request is refused unread, which its body must not know better."""
+        batcher = self._model.batcher
+        return (
+            batcher.may_refuse(self._unread_s)
+            and not self._door.may_name_deadline(call)
+            and batcher.refuses(deadline_s, self._unread_s)
+        )
 
     def _inflated(self, call: Call, encoding: bytes, max_body_bytes: int) -> Asked:
         body = inflate(call.body, encoding, max_body_bytes)
