@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import njit, typeof, types
 from numba.core.runtime import rtsys
 from numba.np import linalg
+from numba.np.numpy_support import from_dtype
 
 from kernels.borrowed import Borrowed
 
@@ -76,6 +78,8 @@ def _kept_if_possible(dispatcher: Any) -> Any:
         with contextlib.suppress(OSError), _alone_in(Path(dispatcher._cache.cache_path)):
             keep(signature, code)
 
+    # Before the first call, Numba looks through all installed packages for extensions: 25 ms for no kernel.
+    dispatcher._compilation_chain_init_hook = lambda: None
     dispatcher._cache.save_overload = try_to_keep
     dispatcher._cache.load_overload = functools.partial(_load_kept, dispatcher._cache)
     return dispatcher
@@ -128,14 +132,18 @@ def entry(function: Any, *examples: Any) -> Callable[..., Any]:
     (``out[:]``), whose type is an ordinary array's, lest they be compiled for both. Whoever calls the entry
     guarantees the order of arrays in memory: another is misread, not refused.
     """
-    signature = tuple(_borrowed(typeof(example)) for example in examples)
+    signature = tuple(map(_borrowed, examples))
     function.compile(signature)
     machine_code: Callable[..., Any] = function.overloads[signature].entry_point
     return machine_code
 
 
-def _borrowed(kind: types.Type) -> types.Type:
-    return Borrowed(kind) if isinstance(kind, types.Array) else kind
+def _borrowed(example: Any) -> types.Type:
+    if not isinstance(example, np.ndarray):
+        return typeof(example)
+    # Not typeof, which imports numpy.ma to refuse its arrays.
+    kind = from_dtype(example.dtype)
+    return Borrowed(types.Array(kind, example.ndim, "C", readonly=not example.flags.writeable))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
