@@ -1,12 +1,15 @@
 """The contenders ask for the same row and read the same score; their pins are complete."""
 
 import re
+import socket
 
 import msgspec
 import numpy as np
 import pytest
 
 from load_tests.environments import REQUIREMENTS
+from load_tests.peers import measuring
+from load_tests.peers.asking import ServerFailed
 from load_tests.peers.contenders import CONTENDERS, SERVERS, is_same, numbers
 
 ROW = np.array([1.0, 719.0, 39.02, -1.0], np.float32)
@@ -43,6 +46,15 @@ def test_scores_are_the_same_up_to_float32_only() -> None:
 @pytest.mark.parametrize("name", [name for name, contender in CONTENDERS.items() if contender.program])
 def test_a_contender_s_program_exists(name: str) -> None:
     assert (SERVERS / CONTENDERS[name].program).is_file()
+
+
+def test_a_server_has_free_ports_behind_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        first = taken.getsockname()[1] - 1
+        monkeypatch.setattr(measuring, "PORTS", range(first, first + 3, 3))
+        with pytest.raises(ServerFailed, match="no free port"):
+            measuring._free_port()
+    assert measuring._free_port() == first
 
 
 @pytest.mark.parametrize("path", sorted(REQUIREMENTS.glob("*.txt")), ids=lambda path: path.stem)
