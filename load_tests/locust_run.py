@@ -89,6 +89,7 @@ def _command(load: Load, sample: str) -> list[str]:
         "--shape": load.shape,
         "--grpc-port": str(load.grpc_port or 0),
         "--deadline": str(load.deadline_s or 0.0),
+        "--parent": str(os.getpid()),
     }
     if load.processes == 1:
         del options["--processes"]

@@ -9,7 +9,9 @@ moment a request was due.
 
 import argparse
 import itertools
+import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -230,6 +232,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--shape", default="constant", help="constant, steps, spike or diurnal")
     group.add_argument("--deadline", type=float, default=0.0, help="seconds a request waits at most")
     group.add_argument("--recording", default="", help="file to write what was measured to")
+    group.add_argument("--parent", type=int, default=0, help="process that started this one: end with it")
 
 
 @events.init.add_listener
@@ -241,6 +244,8 @@ def start_watching(environment: Environment, **_: Any) -> None:
     if not isinstance(environment.runner, WorkerRunner) and sys.stderr.isatty():
         gevent.spawn(_show_progress)
     gevent.spawn(_watch_generator)
+    if parent := environment.parsed_options.parent:
+        gevent.spawn(_end_with, os.getppid() if isinstance(environment.runner, WorkerRunner) else parent)
 
 
 @events.test_start.add_listener
@@ -303,6 +308,13 @@ def write_recording(environment: Environment, **_: Any) -> None:
     if path and not isinstance(environment.runner, WorkerRunner):
         Path(path).write_bytes(msgspec.msgpack.encode((RUN.recording, RUN.health.verdict())))
         environment.process_exit_code = environment.process_exit_code or 0
+
+
+def _end_with(parent: int) -> None:
+    """End all of this run when nobody waits for its result any more: who started this process was killed."""
+    while os.getppid() == parent:
+        gevent.sleep(WATCH_EVERY_S)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _watch_generator() -> None:

@@ -1,9 +1,10 @@
-"""A load that is told to end while Locust still starts: a sentence, an exit code, and nobody left behind."""
+"""A load that is told to end, or killed: a sentence and an exit code if it can, and nobody left behind."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,20 @@ def test_a_load_that_is_told_to_end_takes_locust_with_it(
     out, err = load.communicate(timeout=60)
     assert (load.returncode, out, err) == (code, "", said)
     wait_until(lambda: not any(child.is_running() for child in below), within_s=10)
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_locust_ends_soon_after_a_load_that_was_killed(serving: Any, sample: Path, is_running: bool) -> None:
+    asked = threading.Event()
+    server = serving(lambda path, body: (asked.set(), (200, b'{"scores": [0.5]}'))[1])
+    load = subprocess.Popen(
+        [*ASK, server.url, "--sample", str(sample), "--duration", "60s", "--processes", "2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    below = wait_until(lambda: starting_locust(load))
+    if is_running:
+        assert asked.wait(60)
+        below = psutil.Process(load.pid).children(recursive=True)
+    load.kill()
+    load.wait()
+    wait_until(lambda: not any(child.is_running() for child in below), within_s=20)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.preprocessing import QuantileTransformer
@@ -58,6 +58,7 @@ def test_scores_are_scikit_learns_at_beside_and_between_the_quantiles(
     column = data.draw(hnp.arrays(dtype, st.integers(1, 30), elements=numbers(dtype)))
     transformer = fitted(column, n_quantiles, normal)
     values = transformer.quantiles_[:, 0]
+    assume(np.isfinite(values).all())  # scikit-learn's own overflow between the ends of float32 is refused
     asked = data.draw(hnp.arrays(dtype, 20, elements=numbers(dtype)))
     x = np.concatenate([beside(values.astype(dtype)), beside(column), asked, np.array([np.nan], dtype)])
     x = x[~np.isinf(x)]
