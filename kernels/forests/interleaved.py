@@ -99,9 +99,9 @@ def score_columns(
     looks = np.empty((chunk_rows, max(n_faces, 1)), np.uint16)  # a leaf looks at the first, too
     for start in range(0, len(out), chunk_rows):
         end = min(start + chunk_rows, len(out))
-        bin_arrays(columns, edges, classes, addresses, example, start, end, bins)
+        bin_arrays(columns, edges, classes, addresses[:], example[:], start, end, bins)
         count_chunk(model, len(PARTS), bins, end - start)
-        write_margins(model, bins, looks, out, start, end)
+        write_margins(model, bins, looks, out[:], start, end)
 
 
 @inlined

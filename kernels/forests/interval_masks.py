@@ -148,10 +148,10 @@ def score_columns(
     bins, leaves, places = scratch(stack_memory(), len(out), len(part(model, FIRST_BIN, np.uint32)))
     for start in range(0, len(out), len(bins)):
         end = min(start + len(bins), len(out))
-        bin_arrays(columns, edges, classes, addresses, example, start, end, bins)
+        bin_arrays(columns, edges, classes, addresses[:], example[:], start, end, bins)
         join_bins(joints, bins, end - start)
         count_chunk(model, len(PARTS), bins, end - start)
-        write_margins(model, bins, leaves, places, out, start, end)
+        write_margins(model, bins, leaves, places, out[:], start, end)
 
 
 @inlined

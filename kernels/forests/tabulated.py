@@ -1,6 +1,7 @@
 """What the kernels over a forest's tables have in common: how machine code comes by them."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,11 +41,16 @@ class Tabulated:
         self._model = addresses_of((*self.arrays, *tally))
         self._example = np.empty(1, dtype)
         self._address = self._model.ctypes.data
-        rows, margins = np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
-        machine_code = entry(type(self).rows_kernel, self._address, rows, margins)
+        self._margins = np.empty((1, 1), sum_dtype(forest))
+        machine_code = entry(type(self).rows_kernel, self._address, np.empty((1, 1), dtype), self._margins)
         self.score_rows = over_arrays(machine_code, self._model, (*self.arrays, *tally))
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` contiguous columns of ``n`` values."""
         addresses = np.array([column.ctypes.data for column in columns], np.int64)
-        type(self).columns_kernel(self._address, addresses, self._example, out)
+        self._score_columns(self._address, addresses, self._example, out)
+
+    @cached_property
+    def _score_columns(self) -> Callable[..., None]:
+        addresses = np.empty(1, np.int64)
+        return entry(type(self).columns_kernel, self._address, addresses, self._example, self._margins)

@@ -36,6 +36,16 @@ assert one_of_many not in sys.modules
 assert njit(lambda a: a.sum())(outputs) == 4
 assert one_of_many in sys.modules
 """
+CALL = """
+import sys
+from numba.core import entrypoints
+
+assert "numpy.ma" not in sys.modules
+best_outputs(scores, outputs, best)
+"""
+NOTHING_ELSE = """
+assert not entrypoints._already_initialized  # all installed packages, searched for extensions of Numba
+"""
 FULL_DISK = """
 import resource
 
@@ -81,6 +91,11 @@ def test_machine_code_is_kept_where_numba_cache_dir_says(kept: Path) -> None:
 
 def test_machine_code_from_disk_needs_no_compiler_and_does_not_keep_others_from_it(kept: Path) -> None:
     run(RANK + COMPILE_AT_LAST, NUMBA_CACHE_DIR=str(kept))
+
+
+def test_a_first_kernel_looks_at_no_other_package(kept: Path) -> None:
+    run(RANK + CALL, NUMBA_CACHE_DIR=str(kept))  # compiles it for arrays that are not borrowed
+    run(RANK + CALL + NOTHING_ELSE, NUMBA_CACHE_DIR=str(kept))
 
 
 def test_kernels_work_where_nothing_can_be_cached() -> None:
