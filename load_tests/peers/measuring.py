@@ -23,8 +23,8 @@ STOP_LIMIT_S = 40.0
 N_CHECKED = 100
 WARM_S = 1.0
 PORTS = range(20_000, 29_998, 3)
-"""For a server and what else it listens on. Higher ports are the system's own choice for connections: one of
-the load before had the second port of MLServer, which then did not start."""
+"""For a server and what else it listens on. From higher ones the system chooses ports for connections and
+others, so that a port which was free may be taken when the server asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
