@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit, typeof, types
+from numba.core.caching import NullCache
 from numba.core.runtime import rtsys
 from numba.np import linalg
 from numba.np.numpy_support import from_dtype
@@ -54,34 +55,40 @@ _believe_in_blas()
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` at its first call and keep the machine code on disk if possible."""
-    return _compiled(function, FLAGS)
+    return _ready_at_once(kept(function, njit, **FLAGS))
 
 
 def object_kernel(function: Callable[..., Any]) -> Any:
     """The same for a function that does touch Python objects, so that no other thread runs meanwhile."""
-    return _compiled(function, {**FLAGS, "nogil": False})
+    return _ready_at_once(kept(function, njit, **{**FLAGS, "nogil": False}))
 
 
-def _compiled(function: Callable[..., Any], flags: dict[str, Any]) -> Any:
+def kept(function: Callable[..., Any], jit: Callable[..., Any], **flags: Any) -> Any:
+    """``function`` compiled by Numba's ``jit``, its machine code on disk if possible.
+
+    A full disk is no error: the machine code is there, if not on disk.
+    """
     function.__qualname__ = f"{function.__qualname__}_{sources_digest(inspect.getfile(function))}"
     try:
-        return _kept_if_possible(njit(cache=True, **flags)(function))
+        dispatcher = jit(cache=True, **flags)(function)
     except RuntimeError:  # Numba: "no locator available", that is, no directory can be written
-        return njit(**flags)(function)
-
-
-def _kept_if_possible(dispatcher: Any) -> Any:
-    """``dispatcher``, for which a full disk is no error: its machine code is there, if not on disk."""
+        return jit(**flags)(function)
     keep = dispatcher._cache.save_overload
 
     def try_to_keep(signature: Any, code: Any) -> None:
         with contextlib.suppress(OSError), _alone_in(Path(dispatcher._cache.cache_path)):
             keep(signature, code)
 
-    # Before a first call, Numba searches all installed packages for extensions, which no kernel uses: 25 ms.
-    dispatcher._compilation_chain_init_hook = lambda: None
     dispatcher._cache.save_overload = try_to_keep
-    dispatcher._cache.load_overload = functools.partial(_load_kept, dispatcher._cache)
+    return dispatcher
+
+
+def _ready_at_once(dispatcher: Any) -> Any:
+    """``dispatcher``, without what a process's first kernel does that no kernel of ours needs."""
+    # Before a first call, Numba searches all installed packages for extensions: 25 ms.
+    dispatcher._compilation_chain_init_hook = lambda: None
+    if not isinstance(dispatcher._cache, NullCache):
+        dispatcher._cache.load_overload = functools.partial(_load_kept, dispatcher._cache)
     return dispatcher
 
 

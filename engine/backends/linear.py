@@ -50,7 +50,7 @@ def load(bundle: Bundle, device: Device = "cpu") -> LinearBackend:
         )
     model = on_device(
         Linear(coef, intercept),
-        lambda: _twin(coef, intercept),
+        lambda: _twin(coef, intercept, bundle.manifest.schema.dtype),
         device,
         n_features=n_features,
         n_outputs=len(intercept),
@@ -73,7 +73,7 @@ def terms_of(bundle: Bundle, arrays: Mapping[str, NDArray[Any]], file: str) -> T
     return terms
 
 
-def _twin(coef: NDArray[Any], intercept: NDArray[Any]) -> Kernel:
+def _twin(coef: NDArray[Any], intercept: NDArray[Any], dtype: np.dtype[Any]) -> Kernel:
     from kernels.gpu.linear import GpuLinear
 
-    return GpuLinear(coef, intercept)
+    return GpuLinear(coef, intercept, dtype)

@@ -92,7 +92,7 @@ class OnnxBackend:
         except AttributeError:
             buckets = self._local.buckets = {}
         if capacity not in buckets:
-            buckets[capacity] = _HostBucket(self._session, self._inputs, self._output, capacity)
+            buckets[capacity] = HostBucket(self._session, self._inputs, self._output, capacity)
         bucket: Bucket = buckets[capacity]
         return bucket
 
@@ -103,10 +103,21 @@ class OnnxBackend:
             yield start, stop, self.bucket(self.capacities[bisect_left(self.capacities, stop - start)])
 
 
-class _HostBucket:
-    """Buffers for a number of rows, bound to the session where their types allow it."""
+class HostBucket:
+    """Buffers for a number of rows, bound to the session where their types allow it.
 
-    def __init__(self, session: Any, inputs: Sequence[InputPort], output: OutputPort, capacity: int) -> None:
+    With ``bound`` false they are handed over in each call, for sessions that have to copy them.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        inputs: Sequence[InputPort],
+        output: OutputPort,
+        capacity: int,
+        *,
+        bound: bool = True,
+    ) -> None:
         buffers = {port.name: np.zeros(port.shape(capacity), port.dtype) for port in inputs}
         self.inputs = [(buffers[port.name].reshape(capacity, -1), port) for port in inputs]
         self._session = session
@@ -115,7 +126,7 @@ class _HostBucket:
         self._scores = np.zeros(output.shape(capacity), output.graph_dtype)
         self._matrix = self._scores.reshape(capacity, -1)
         strings = any(port.words is not None for port in inputs)
-        self._binding = None if strings else self._bind()
+        self._binding = self._bind() if bound and not strings else None
 
     def score(self, out: NDArray[Any]) -> None:
         """Run the graph on the rows filled in and copy their scores to ``out`` [n, K]."""

@@ -23,7 +23,7 @@ from engine.importers.onnx_inputs import block_of, features_of
 from engine.importers.onnx_lifting import lift
 from engine.importers.onnx_soundness import check_graph, check_scores
 from engine.importers.trees import MAX_OUTPUTS
-from engine.schema import Feature, Output, Schema
+from engine.schema import Output, Schema
 
 FLOATS: dict[int, Literal["float32", "float64"]] = {
     onnx.TensorProto.FLOAT: "float32",
@@ -167,7 +167,7 @@ def _origin(model: onnx.ModelProto) -> Iterator[str]:
 
 def _batch_note(scorer: OnnxBackend, schema: Schema) -> str:
     """Whether a row's score depends on how many rows are scored with it, tried on random rows."""
-    X = _random_rows(schema.features, max(BATCH_SIZES)).astype(schema.dtype)
+    X = backend.random_rows(schema, max(BATCH_SIZES))
     sizes = ", ".join(str(size) for size in BATCH_SIZES)
     try:
         alone = _scores(scorer, X, 1)
@@ -192,14 +192,3 @@ def _scores(scorer: OnnxBackend, X: NDArray[Any], size: int) -> NDArray[Any]:
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     n_rows = min(len(one), len(other))
     return np.array_equal(one[:n_rows], other[:n_rows], equal_nan=True)
-
-
-def _random_rows(features: tuple[Feature, ...], n_rows: int) -> Any:
-    random = np.random.default_rng(0)
-    X = random.normal(scale=3.0, size=(n_rows, len(features)))
-    for column, feature in enumerate(features):
-        if feature.categories:
-            X[:, column] = random.integers(0, len(feature.categories), n_rows)
-        elif not feature.type.startswith("float"):
-            X[:, column] = random.integers(0, 2, n_rows)
-    return X

@@ -197,11 +197,16 @@ def add_trees(
 
 def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
     binning = Binning.of(forest, dtype)
+    return gather_parts(PARTS, walk_tables(forest, binning), binning, Ending.of(forest))
+
+
+def walk_tables(forest: Forest, binning: Binning) -> dict[str, NDArray[Any]]:
+    """What the walks need, by the names of PARTS; raises Unsuited if there is too much of it."""
     faces, sets, node_face = _faces(forest, binning)
     place = lay_out(forest.tree_start, forest.feature, forest.left, forest.right)
     leaf_value = np.zeros(forest.leaf_value.shape, sum_dtype(forest))
     leaf_value[place] = forest.leaf_value
-    made = {
+    return {
         "faces": faces,
         "sets": sets,
         "nodes": _nodes(forest, binning, node_face, place),
@@ -209,7 +214,6 @@ def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
         "tree_output": forest.tree_output.astype(np.int32),
         "leaf_value": leaf_value,
     }
-    return gather_parts(PARTS, made, binning, Ending.of(forest))
 
 
 @kernel

@@ -7,12 +7,13 @@ perhaps for none.
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-TRIED_ROWS = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
+TRIED_ROWS = (1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
 NEVER = sys.maxsize
 REPEATS = 4
 MOST_COLUMNS = 64
@@ -60,24 +61,26 @@ Cost = Callable[[Kernel, int], float]
 
 
 def crossover_rows(cpu: Kernel, gpu: Kernel, cost_s: Cost) -> int:
-    """The smallest tried number of rows from which on the GPU is faster; ``NEVER`` else."""
-    crossover = NEVER
-    for n_rows in reversed(TRIED_ROWS):
-        if cost_s(gpu, n_rows) >= cost_s(cpu, n_rows):
-            break
-        crossover = n_rows
-    return crossover
+    """The smallest tried number of rows at which the GPU is faster; ``NEVER`` if it is not at any.
+
+    Larger ones are not tried: a call costs a GPU more than a CPU whatever the batch, so once it is ahead, it
+    must be by the cost of a row, and stays ahead.
+    """
+    return next((n_rows for n_rows in TRIED_ROWS if cost_s(gpu, n_rows) < cost_s(cpu, n_rows)), NEVER)
 
 
 def measured_cost(n_features: int, n_outputs: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Cost:
     """A ``Cost`` that times random columns: the best of a few calls, after one that may compile."""
-    size = (min(n_features, MOST_COLUMNS), TRIED_ROWS[-1])
-    drawn = np.random.default_rng(0).normal(size=size).astype(dtype)
-    columns = [drawn[feature % MOST_COLUMNS] for feature in range(n_features)]
+
+    @cache
+    def columns_of(n_rows: int) -> list[NDArray[Any]]:
+        size = (min(n_features, MOST_COLUMNS), n_rows)
+        drawn = np.random.default_rng(0).normal(size=size).astype(dtype)
+        return [drawn[feature % MOST_COLUMNS] for feature in range(n_features)]
 
     def cost_s(kernel: Kernel, n_rows: int) -> float:
         out = np.empty((n_rows, n_outputs), out_dtype)
-        return min(call_s(kernel, [column[:n_rows] for column in columns], out) for _ in range(REPEATS))
+        return min(call_s(kernel, columns_of(n_rows), out) for _ in range(REPEATS))
 
     return cost_s
 

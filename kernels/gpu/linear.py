@@ -5,16 +5,16 @@ rounding, so the product is asked for by its own instruction.
 """
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numba import cuda
 from numba.core import config
 from numba.cuda import libdevice
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from kernels.gpu.device import chunks, launch, to_device
+from kernels.gpu.device import launch, to_device
+from kernels.gpu.staging import Slot, Staging
 
 product = operator.mul if config.ENABLE_CUDASIM else libdevice.dmul_rn
 """float64 product, rounded once; the simulator has no libdevice, and Python rounds anyway."""
@@ -23,7 +23,10 @@ product = operator.mul if config.ENABLE_CUDASIM else libdevice.dmul_rn
 def margins(
     coef: NDArray[np.float64],
     intercept: NDArray[np.float64],
-    columns: NDArray[Any],
+    values: NDArray[Any],
+    feature_step: int,
+    row_step: int,
+    n_rows: int,
     out: NDArray[np.float64],
 ) -> None:
     """Write the margins of rows to ``out``.
@@ -31,39 +34,37 @@ def margins(
     Args:
         coef: float64[K, F].
         intercept: float64[K].
-        columns: float32 or float64[F, n].
-        out: float64[n, K].
+        values: The features, float32 or float64, flat.
+        feature_step: From a row's feature to the next one in ``values``.
+        row_step: From a feature's row to the next one in ``values``.
+        n_rows: How many there are.
+        out: float64[n_rows or more, K].
     """
     row = cuda.grid(1)
-    if row < out.shape[0]:
+    if row < n_rows:
         for k in range(coef.shape[0]):
             margin = 0.0
             for feature in range(coef.shape[1]):
-                margin += product(coef[k, feature], np.float64(columns[feature, row]))
+                x = np.float64(values[feature * feature_step + row * row_step])
+                margin += product(coef[k, feature], x)
             out[row, k] = margin + intercept[k]
 
 
 class GpuLinear:
-    """A linear model on a GPU; rows travel there and margins back."""
+    """A linear model on a GPU; values travel there and margins back."""
 
     name = "linear (CUDA)"
 
-    def __init__(self, coef: NDArray[np.float64], intercept: NDArray[np.float64]) -> None:
-        """``coef`` is [K, F] and ``intercept`` [K]."""
+    def __init__(self, coef: NDArray[np.float64], intercept: NDArray[np.float64], dtype: DTypeLike) -> None:
+        """``coef`` is [K, F], ``intercept`` [K], ``dtype`` the features' type."""
+        n_outputs, n_features = coef.shape
         self._coef = to_device(np.ascontiguousarray(coef, np.float64))
         self._intercept = to_device(np.ascontiguousarray(intercept, np.float64))
+        staging = Staging(self._add, range(n_features), n_features, dtype, np.empty((0, n_outputs)))
+        self.score_rows, self.score_columns = staging.score_rows, staging.score_columns
 
-    def score_rows(self, X: NDArray[Any], out: NDArray[np.float64]) -> None:
-        """Write the margins of ``X`` (float32 or float64[n, F]) to ``out`` (float64[n, K])."""
-        for rows in chunks(len(out), X.shape[1]):
-            self._score(np.ascontiguousarray(X[rows].T), out[rows])
-
-    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[np.float64]) -> None:
-        """The same for ``F`` columns of ``n`` values."""
-        for rows in chunks(len(out), len(columns)):
-            self._score(np.stack([column[rows] for column in columns]), out[rows])
-
-    def _score(self, columns: NDArray[Any], out: NDArray[np.float64]) -> None:
-        device_out = to_device(out)
-        launch(margins, len(out), self._coef, self._intercept, to_device(columns), device_out)
-        device_out.copy_to_host(out)
+    def _add(self, slot: Slot) -> None:
+        values = (slot.values, slot.feature_step, slot.row_step)
+        launch(
+            margins, slot.n_rows, slot.stream, self._coef, self._intercept, *values, slot.n_rows, slot.sums
+        )

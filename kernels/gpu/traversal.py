@@ -1,42 +1,53 @@
 """The CUDA twin of the plain forest kernel: one thread walks every tree for one row.
 
 Same nodes, same test, same order of sums, so the same bits. The test is written out once more, as a
-CUDA device function can be compiled only where there is a device. Features lie feature by feature on
-the device, so that a warp's loads are coalesced.
+CUDA device function can be compiled only where there is a device.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numba import cuda
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from kernels.forests.ending import Ending
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, LESS, SET_RIGHT, Forest
 from kernels.forests.traversal import TINY, pack_nodes
-from kernels.gpu.device import chunks, launch, to_device
+from kernels.gpu.device import aligned, launch, to_device
+from kernels.gpu.staged_forest import StagedForest
+from kernels.gpu.staging import Slot
 
 
 def add_trees(
     nodes: NDArray[Any],
+    n_trees: int,
     tree_start: NDArray[np.int64],
     set_words: NDArray[np.uint32],
     leaf_value: NDArray[Any],
     tree_output: NDArray[np.int32],
     flush_tiny: bool,
-    columns: NDArray[Any],
+    base: NDArray[Any],
+    values: NDArray[Any],
+    feature_step: int,
+    row_step: int,
+    n_rows: int,
     out: NDArray[Any],
 ) -> None:
-    """The twin of ``traversal.add_trees`` with ``columns`` float32 or float64[F, n] in place of rows."""
+    """The twin of ``traversal.add_trees``, from ``base`` ([K]) on.
+
+    A row's feature is at ``values[feature * feature_step + row * row_step]``, ``feature`` being a node's;
+    ``out`` is [n_rows or more, K].
+    """
     row = cuda.grid(1)
-    if row < out.shape[0]:
-        for tree in range(len(tree_output)):
+    if row < n_rows:
+        for k in range(out.shape[1]):
+            out[row, k] = base[k]
+        held, total = 0, base[0]  # the output whose sum is not in ``out`` yet, and that sum
+        for tree in range(n_trees):
             start = tree_start[tree]
+            node = nodes[start]
             place = start
-            while nodes[place]["feature"] >= 0:
-                node = nodes[place]
-                x = np.float64(columns[node["feature"], row])
+            while node["feature"] >= 0:
+                x = np.float64(values[node["feature"] * feature_step + row * row_step])
                 if x != x:
                     left = (node["rule"] & DEFAULT_LEFT) != 0
                 elif node["rule"] & CATEGORICAL:
@@ -50,37 +61,36 @@ def add_trees(
                         x = np.float64(0.0)
                     left = x < node["threshold"] if node["rule"] & LESS else x <= node["threshold"]
                 place = start + (node["left"] if left else node["right"])
+                node = nodes[place]
             for v in range(leaf_value.shape[1]):
-                out[row, tree_output[tree] + v] += leaf_value[place, v]
+                k = tree_output[tree] + v
+                if k != held:
+                    out[row, held] = total
+                    held, total = k, out[row, k]
+                total += leaf_value[place, v]
+        out[row, held] = total
 
 
-class GpuTraversal:
-    """Scores any forest on a GPU; rows travel there and margins back."""
+class GpuTraversal(StagedForest):
+    """Scores any forest on a GPU."""
 
     name = "traversal (CUDA)"
 
-    def __init__(self, forest: Forest) -> None:
-        self._ending = Ending.of(forest)
-        leaf_value = forest.leaf_value.astype(self._ending.base.dtype)
-        arrays = (pack_nodes(forest), forest.tree_start, forest.set_words, leaf_value, forest.tree_output)
-        self._n_trees = forest.n_trees
-        self._trees = (*map(to_device, arrays), forest.flush_tiny)
+    def __init__(self, forest: Forest, dtype: DTypeLike) -> None:
+        used = np.unique(forest.feature[forest.feature >= 0])
+        super().__init__(forest, dtype, used)
+        nodes = aligned(pack_nodes(forest))
+        of_used = nodes.copy()
+        inner = nodes["feature"] >= 0
+        of_used["feature"][inner] = np.searchsorted(used, nodes["feature"][inner])
+        self._nodes = {True: to_device(nodes), False: to_device(of_used)}
+        base = self.ending.base
+        leaf_value = forest.leaf_value.astype(base.dtype)
+        arrays: list[NDArray[Any]] = [forest.tree_start, forest.set_words, leaf_value, forest.tree_output]
+        self._trees = (forest.n_trees, *map(to_device, arrays), forest.flush_tiny, to_device(base))
 
-    def score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
-        """Write the margins of ``X`` (float32 or float64[n, F]) to ``out`` (C-order [n, K])."""
-        for rows in chunks(len(out), X.shape[1]):
-            self._score(np.ascontiguousarray(X[rows].T), out[rows])
-        self._ending.finish(out)
-
-    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
-        """The same for ``F`` columns of ``n`` values."""
-        for rows in chunks(len(out), len(columns)):
-            self._score(np.stack([column[rows] for column in columns]), out[rows])
-        self._ending.finish(out)
-
-    def _score(self, columns: NDArray[Any], out: NDArray[Any]) -> None:
-        out[:] = self._ending.base
-        if self._n_trees:
-            sums = to_device(out)
-            launch(add_trees, len(out), *self._trees, to_device(columns), sums)
-            sums.copy_to_host(out)
+    def add_trees(self, slot: Slot) -> None:
+        """Start the kernel for the chunk of a slot."""
+        n_rows, nodes = slot.n_rows, self._nodes[slot.by_rows]
+        values = (slot.values, slot.feature_step, slot.row_step)
+        launch(add_trees, n_rows, slot.stream, nodes, *self._trees, *values, n_rows, slot.sums)

@@ -2,7 +2,10 @@
 
 import itertools
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,10 +13,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from engine.backends.onnx import OnnxBackend, load
-from engine.backends.onnx_cuda import CudaOnnxBackend
+from engine.backends.onnx import OnnxBackend, compare, gpu_is_usable, load
+from engine.backends.onnx_cuda import CudaOnnxBackend, DeviceBucket
 from engine.backends.onnx_ports import input_ports, output_port
-from engine.backends.onnx_session import CAPACITIES, session_options
+from engine.backends.onnx_session import CAPACITIES, HostBucket, session_options
 from engine.bundle import Bundle, Link, Manifest, Provenance
 from engine.errors import Failed, InvalidBundle, ScoringFailed
 from engine.schema import Feature, Output, Schema
@@ -38,8 +41,8 @@ def graph(inputs: list, outputs: list, nodes: list, weights: dict[str, np.ndarra
     return model.SerializeToString()
 
 
-def perceptron(rows: int | str = "n") -> bytes:
-    """[rows, 3] → Gemm to 16 → Relu → Gemm to 2 → Softmax."""
+def perceptron(rows: int | str = "n", *, scaled: bool = False) -> bytes:
+    """[rows, 3] → Gemm to 16 → Relu → Gemm to 2 → Softmax; ``scaled``, from a node that only CPUs have."""
     random = np.random.default_rng(0)
     weights = {
         "w1": random.normal(size=(3, 16)).astype(np.float32),
@@ -53,6 +56,10 @@ def perceptron(rows: int | str = "n") -> bytes:
         helper.make_node("Gemm", ["r", "w2", "b2"], ["z"]),
         helper.make_node("Softmax", ["z"], ["p"], axis=1),
     ]
+    if scaled:
+        scaler = {"domain": "ai.onnx.ml", "offset": [0.1] * 3, "scale": [0.5] * 3}
+        nodes = [helper.make_node("Scaler", ["X"], ["S"], **scaler), *nodes]
+        nodes[1].input[0] = "S"
     return graph([("X", FLOAT, [rows, 3])], [("p", FLOAT, [rows, 2])], nodes, weights)
 
 
@@ -61,12 +68,13 @@ def backend_of(model: bytes, schema: Schema = NUMBERS) -> OnnxBackend:
     return load(Bundle(manifest, "0" * 64, {"model.onnx": model}))
 
 
-def with_device_buffers() -> CudaOnnxBackend:
-    """What a GPU gets, its device buffers in the CPU's memory."""
+def with_device_buffers(wrap: Callable[[Any], Any] = lambda session: session) -> CudaOnnxBackend:
+    """What a GPU gets, its device buffers in the CPU's memory; ``wrap`` goes around the session."""
     providers = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(perceptron(), session_options(), providers=providers)
+    session = wrap(onnxruntime.InferenceSession(perceptron(), session_options(), providers=providers))
     inputs = input_ports(session, NUMBERS)
-    return CudaOnnxBackend(session, inputs, output_port(session, inputs, NUMBERS), place="cpu")
+    bucket = partial(DeviceBucket, place="cpu")
+    return CudaOnnxBackend(session, inputs, output_port(session, inputs, NUMBERS), bucket)
 
 
 def scores_of(backend: OnnxBackend, X: np.ndarray) -> np.ndarray:
@@ -132,11 +140,7 @@ def test_buffers_in_a_devices_memory_give_the_same_scores(n_rows: int) -> None:
 
 
 def test_buffers_in_a_devices_memory_serve_one_thread_at_a_time() -> None:
-    session = onnxruntime.InferenceSession(
-        perceptron(), session_options(), providers=["CPUExecutionProvider"]
-    )
-    inputs = input_ports(session, NUMBERS)
-    backend = CudaOnnxBackend(session, inputs, output_port(session, inputs, NUMBERS), place="cpu")
+    backend = with_device_buffers()
     X = rows_of(6400)
     pieces = [X[start : start + 64] for start in range(0, len(X), 64)]
     with ThreadPoolExecutor(4) as pool:
@@ -159,16 +163,58 @@ class ThreadsOfRuns:
 
 
 def test_a_graph_is_captured_and_replayed_in_one_thread_whoever_asks() -> None:
-    providers = ["CPUExecutionProvider"]
-    session = ThreadsOfRuns(
-        onnxruntime.InferenceSession(perceptron(), session_options(), providers=providers)
-    )
-    inputs = input_ports(session, NUMBERS)
-    backend = CudaOnnxBackend(session, inputs, output_port(session, inputs, NUMBERS), place="cpu")
+    backend = with_device_buffers(ThreadsOfRuns)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n_rows: scores_of(backend, rows_of(n_rows)), range(1, 40)))
-    assert len(session.threads) == 1
-    assert threading.get_ident() not in session.threads
+    threads = backend._session.threads
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_a_session_that_has_to_copy_gets_its_rows_in_each_call() -> None:
+    session = onnxruntime.InferenceSession(perceptron(), session_options())
+    inputs = input_ports(session, NUMBERS)
+    output = output_port(session, inputs, NUMBERS)
+    backend = CudaOnnxBackend(session, inputs, output, partial(HostBucket, bound=False))
+    for n_rows in (5, 1500):
+        X = rows_of(n_rows)
+        assert np.array_equal(scores_of(backend, X), scores_of(backend_of(perceptron()), X))
+
+
+def test_a_device_with_scores_of_its_own_is_not_used() -> None:
+    cpu = backend_of(perceptron())
+    compare(cpu, with_device_buffers(), NUMBERS)
+
+    class Stale(OnnxBackend):
+        """Answers the scores of the first rows that it saw, as a session does that is not told of others."""
+
+        def score_rows(self, X, out):
+            self.first = getattr(self, "first", X)
+            super().score_rows(self.first, out)
+
+    with pytest.raises(Failed, match=r"of (\d+) of 256 random rows differ by more than 1%.*use device cpu"):
+        compare(
+            cpu, Stale(cpu._session, cpu._inputs, output_port(cpu._session, cpu._inputs, NUMBERS)), NUMBERS
+        )
+
+
+@pytest.mark.skipif(not gpu_is_usable(), reason="needs a GPU")
+@pytest.mark.parametrize("scaled", [False, True], ids=["all nodes on the GPU", "a node on the CPU"])
+def test_on_a_gpu_scores_are_the_cpus_but_for_rounding_and_no_batch_changes_their_bits(scaled: bool) -> None:
+    model = perceptron(scaled=scaled)
+    manifest = Manifest("graph", "onnx", NUMBERS, Link(), Provenance("onnx"))
+    backend = load(Bundle(manifest, "0" * 64, {"model.onnx": model}), "cuda")
+    X = rows_of(3000)
+    found = scores_of(backend, X)
+
+    assert backend.name == "ONNX Runtime (CUDA)"
+    np.testing.assert_allclose(found, scores_of(backend_of(model), X), rtol=1e-4, atol=1e-6)
+    for size in (1, 2, 7, 64, 1000):
+        pieces = [scores_of(backend, X[start : start + size]) for start in range(0, len(X), size)]
+        assert np.array_equal(np.concatenate(pieces), found)
+    out = np.empty_like(found)
+    backend.score_columns(tuple(np.ascontiguousarray(column) for column in X.T), out)
+    assert np.array_equal(out, found)
 
 
 @pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")

@@ -8,7 +8,7 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import InvalidModel
+from engine.errors import InvalidConfig, InvalidModel
 from engine.packing import pack
 
 X = np.random.default_rng(0).normal(size=(200, 3))
@@ -48,5 +48,5 @@ def test_changed_bytes_are_refused_in_a_sentence_or_harmless(
     (folder / "model").write_bytes(source[:start] + put + source[start + taken :])
     try:
         assert (pack(folder / "model", name="m", out=folder / "bundles") / "bundle.json").is_file()
-    except InvalidModel as error:
+    except (InvalidModel, InvalidConfig) as error:  # the latter of a name that no table can have
         assert "\n" not in str(error) or "treelite" in str(error)  # noqa: PT017  which of both is the draw's

@@ -11,43 +11,49 @@ import warnings
 warnings.filterwarnings("ignore")
 import numpy as np
 from numba import cuda, typeof, types
-from kernels.forests.mask_tables import BLOCK, RUN
+from kernels.forests.interleaved import FACE
 from kernels.forests.traversal import NODE
-from kernels.gpu.interval_masks import LOOKUP, add_blocks, aligned, bin_values
-from kernels.gpu.linear import margins
-from kernels.gpu.traversal import add_trees
+from kernels.gpu import binned_traversal, linear, traversal
+from kernels.gpu.device import aligned
 
 def array(item, ndim):
     return types.Array(item, ndim, "C")
 
-def records(dtype, mark=lambda array: array):
-    return typeof(mark(np.zeros(1, dtype)))
+def records(dtype):
+    return typeof(aligned(np.zeros(1, dtype)))
 
 def compile(kernel, *signature):
     ptx, _ = cuda.compile_ptx(kernel, signature, cc=(9, 0))
     assert ".target sm_90" in ptx
+    assert "ld.global.u8" not in ptx or kernel in WITH_BYTES  # which read rules or sets
     print("compiled", kernel.__name__)
     return ptx
 
-single, double, word, bin_ = types.float32, types.float64, types.uint64, types.uint16
-for x, total in [(single, double), (double, double), (single, single)]:
-    compile(
-        add_trees, records(NODE), array(types.int64, 1), array(types.uint32, 1), array(total, 2),
-        array(types.int32, 1), types.boolean, array(x, 2), array(total, 2),
-    )
+WITH_BYTES = (traversal.add_trees, binned_traversal.show_faces)
+single, double, word, half = types.float32, types.float64, types.uint32, types.uint16
+integer = types.int64
 for x in (single, double):
-    ptx = compile(margins, array(double, 2), array(double, 1), array(x, 2), array(double, 2))
+    ptx = compile(
+        linear.margins, array(double, 2), array(double, 1), array(x, 1), integer, integer, integer,
+        array(double, 2),
+    )
     assert "fma" not in ptx
     compile(
-        bin_values, records(LOOKUP), array(x, 1), array(bin_, 1), array(x, 1), types.int64, types.int64,
-        array(bin_, 2),
+        binned_traversal.show_faces, records(binned_traversal.LOOKUP), array(x, 1), array(half, 1), integer,
+        records(FACE), array(types.uint8, 1), array(x, 1), integer, integer, integer, array(half, 2),
     )
 for total in (single, double):
     ptx = compile(
-        add_blocks, records(BLOCK, aligned), records(RUN, aligned), array(word, 2), array(types.uint32, 2),
-        array(bin_, 1), array(total, 1), array(total, 1), array(bin_, 2), array(total, 2),
+        binned_traversal.add_trees, integer, array(types.uint64, 1), array(word, 1), array(types.int32, 1),
+        array(total, 2), array(total, 1), array(half, 2), integer, array(total, 2),
     )
-    assert "popc.b64" in ptx and "ld.shared" in ptx and "ld.global.u8" not in ptx
+    assert ".local" not in ptx  # walks are in registers
+for x, total in [(single, double), (double, double), (single, single)]:
+    compile(
+        traversal.add_trees, records(NODE), integer, array(integer, 1), array(word, 1), array(total, 2),
+        array(types.int32, 1), types.boolean, array(total, 1), array(x, 1), integer, integer, integer,
+        array(total, 2),
+    )
 """
 
 

@@ -16,7 +16,9 @@ from tests.kernels.drawn_forests import Shape, random_forest, random_rows
 random = np.random.default_rng(0)
 forest = random_forest(Shape(n_trees=40, max_leaves=8), random)
 gpu.ROUNDS = 1
-print(gpu.table("small", gpu.measured(forest, random_rows(forest, 9, np.float32, random), [3, 9])))
+rows = random_rows(forest, 9, np.float32, random)
+print(gpu.table("small", gpu.measured(gpu.forest_kernels(forest), rows, gpu.margins_of(forest), [3, 9])))
+print(gpu.table("linear", gpu.linear_times([3])))
 """
 
 
@@ -45,7 +47,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence():
 
 
 @pytest.mark.slow
-def test_in_the_simulator_both_twins_are_compared_and_timed():
+def test_in_the_simulator_the_twins_are_compared_and_timed():
     done = subprocess.run(
         [sys.executable, "-c", IN_THE_SIMULATOR],
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
@@ -55,6 +57,10 @@ def test_in_the_simulator_both_twins_are_compared_and_timed():
     assert done.returncode == 0, done.stderr
     assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[2:]] == [
         "interval masks",
-        "interval masks (CUDA)",
+        "binned traversal (CUDA)",
         "traversal (CUDA)",
+        "linear: ns per row",
+        "---",
+        "linear",
+        "linear (CUDA)",
     ]
