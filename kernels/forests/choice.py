@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.forests.binning import Unsuited
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.forest import CATEGORICAL, Forest
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
+from kernels.forests.simd import VECTOR_BYTES
+from kernels.forests.tabulated import Tabulated
 from kernels.forests.traversal import Traversal
 
 BATCH_ROWS = (1, 64, 1024)
@@ -21,7 +24,7 @@ BATCH_ROWS = (1, 64, 1024)
 TRIAL_SECONDS = 0.02
 """How long the kernels are tried at one size, together."""
 SURELY = 2.0
-"""A kernel that should be faster by this factor is taken without a trial."""
+"""Masks that should be faster than walks by this factor spare walks the trial."""
 STEP_COST = 1.0
 """A step of a walk, by the cost of looking up a mask row."""
 CACHED_BYTES = 1 << 23
@@ -89,27 +92,28 @@ class Choice:
 
 def choose(forest: Forest, dtype: DTypeLike) -> Choice:
     """The kernels for ``forest`` over features of ``dtype`` (float32 or float64)."""
-    masks = _masks(forest, dtype)
-    if masks and surely_fastest(masks.n_lookups, masks.n_bytes, forest):
-        return Choice(dict.fromkeys(BATCH_ROWS, masks))
-    try:
-        walks = Interleaved(forest, dtype)
-    except Unsuited:
-        return Choice(dict.fromkeys(BATCH_ROWS, masks or Traversal(forest)))
-    if masks is None:
-        return Choice(dict.fromkeys(BATCH_ROWS, walks))
-    return Choice({n_rows: fastest([masks, walks], forest, dtype, n_rows) for n_rows in BATCH_ROWS})
+    masks, blends = _made(IntervalMasks, forest, dtype), _made(BlendedTrees, forest, dtype)
+    surely = isinstance(masks, IntervalMasks) and surely_fastest(masks.n_lookups, masks.n_bytes, forest)
+    walks = None if surely else _made(Interleaved, forest, dtype)
+    for_any: list[ForestKernel] = [kernel for kernel in (masks, walks) if kernel] or [Traversal(forest)]
+    for_many = [*for_any, blends] if blends else for_any
+    return Choice(
+        {
+            n_rows: fastest(for_many if n_rows >= VECTOR_BYTES else for_any, forest, dtype, n_rows)
+            for n_rows in BATCH_ROWS
+        }
+    )
 
 
-def _masks(forest: Forest, dtype: DTypeLike) -> IntervalMasks | None:
+def _made(kind: type[Tabulated], forest: Forest, dtype: DTypeLike) -> Tabulated | None:
     try:
-        return IntervalMasks(forest, dtype)
+        return kind(forest, dtype)
     except Unsuited:
         return None
 
 
 def surely_fastest(n_lookups: int, n_bytes: int, forest: Forest) -> bool:
-    """Whether masks of so many lookups a row and so large tables are taken without a trial."""
+    """Whether masks of so many lookups a row and so large tables are faster than walks without a trial."""
     return n_bytes < CACHED_BYTES and n_lookups * SURELY < n_steps(forest) * STEP_COST
 
 
@@ -121,6 +125,8 @@ def n_steps(forest: Forest) -> float:
 
 def fastest(kernels: Sequence[ForestKernel], forest: Forest, dtype: DTypeLike, n_rows: int) -> ForestKernel:
     """The kernel that scores some likely batch of ``n_rows`` in the shortest time."""
+    if len(kernels) == 1:
+        return kernels[0]
     X = likely_rows(forest, max(n_rows, 256)).astype(dtype)
     out = np.empty((n_rows, forest.n_outputs), np.float32 if forest.single else np.float64)
     for kernel in kernels:

@@ -19,13 +19,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels.array_file import map_arrays, write_arrays
 from kernels.compiler import sources_digest
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.choice import BATCH_ROWS, Choice, choose
 from kernels.forests.forest import Forest
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
 from kernels.forests.tabulated import Tabulated
 
-KINDS = {kind.name: kind for kind in (IntervalMasks, Interleaved)}
+KINDS = {kind.name: kind for kind in (IntervalMasks, Interleaved, BlendedTrees)}
 """The kernels that have tables."""
 MAX_KEPT_BYTES = 1 << 30
 """Of all files together; the oldest go first. Whoever has one mapped keeps it."""

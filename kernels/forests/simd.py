@@ -11,6 +11,7 @@ caller guarantees that every index is in range.
     rank16         how many of 16 sorted edges lie below a value
     exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
     walks          take many walks to their leaves, a step each in turn
+    blends         compare a byte of each of many rows, and take another's byte over where it is greater
 """
 
 from typing import Any
@@ -22,15 +23,15 @@ from numba.extending import intrinsic
 
 VECTOR_BITS = 512
 """Width of the vectors emitted."""
+VECTOR_BYTES = VECTOR_BITS // 8
+BLEND_ROWS = 256
+"""Rows that ``blends`` take through a tree together, at most: four vectors of bytes."""
 ROW_BYTES = 128
 """Bytes of one mask row, two vectors: 32 trees of up to 32 leaves, or 16 of up to 64."""
 CACHE_LINE_BYTES = 64
 STACK_BYTES = 8192
 """What ``stack_memory`` gives: enough to score 64 rows of 50 columns, and far from a thread's stack."""
-_BYTE = ir.IntType(8)
-_INDEX = ir.IntType(64)
-_HALF = ir.IntType(32)
-_EDGE = ir.IntType(16)
+_BYTE, _EDGE, _HALF, _INDEX = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 LEAF_EDGE = 0xFFFF
 """Nothing is beyond it: a walk stays where it is. All walks are there when the AND of their edges is this."""
 _FLOAT_BITS, _MANTISSA_BITS, _EXPONENT_BIAS = 32, 23, 127
@@ -231,6 +232,70 @@ def walks(n_walks: int) -> Any:
         return types.void(nodes, looks, place, at, types.intp), emit
 
     return walk
+
+
+def blends(n_vectors: int) -> Any:
+    """The intrinsic that runs a tree's program for ``n_vectors`` times VECTOR_BYTES rows: where each ends.
+
+    Its arguments: ``steps`` uint64[S], from ``step`` on one after the other: the edge (8 bits), the operand's
+    first vector in ``slots`` (from bit 16, 16 bits), how many vectors it moves on for the next rows, 0 or 1
+    (8), and the face (24). ``chains`` uint64[C], ``chain`` to ``end_chain`` being the tree's: the vector of
+    ``slots`` that all rows start from (16 bits), the first one that they end in (16), and the number of steps
+    (32). A row takes over the operand's byte where the face looks greater than the edge. ``looks``
+    uint8[L * BLEND_ROWS], ``slots`` and ``leaves``, which receives the leaf numbers from ``place`` on, are
+    aligned to a vector.
+    """
+
+    @intrinsic
+    def blend(
+        typingctx: Any, steps: Any, step: Any, chains: Any, chain: Any, end_chain: Any,
+        looks: Any, slots: Any, leaves: Any, place: Any,
+    ) -> Any:  # fmt: skip
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            steps, step, chains, chain, end_chain, looks, slots, leaves, place = _pointers(
+                context, builder, signature, arguments
+            )
+            vector = ir.VectorType(_BYTE, VECTOR_BYTES)
+            parts = [cgutils.alloca_once(builder, vector) for _ in range(n_vectors)]
+            next_step = cgutils.alloca_once_value(builder, step)
+
+            def at(start: Any, number: Any, part: int = 0) -> Any:
+                number = builder.add(number, _INDEX(part))
+                byte = builder.gep(start, [builder.mul(number, _INDEX(VECTOR_BYTES))])
+                return builder.bitcast(byte, vector.as_pointer())
+
+            def bits(word: Any, first: int, count: int) -> Any:
+                return builder.and_(builder.lshr(word, _INDEX(first)), _INDEX((1 << count) - 1))
+
+            with cgutils.for_range_slice(builder, chain, end_chain, _INDEX(1), intp=_INDEX) as (number, _):
+                word = builder.load(builder.gep(chains, [number]))
+                for part in parts:
+                    builder.store(builder.load(at(slots, bits(word, 0, 16)), align=VECTOR_BYTES), part)
+                first_step = builder.load(next_step)
+                end_step = builder.add(first_step, bits(word, 32, 32))
+                builder.store(end_step, next_step)
+                with cgutils.for_range_slice(builder, first_step, end_step, _INDEX(1), intp=_INDEX) as (s, _):
+                    code = builder.load(builder.gep(steps, [s]))
+                    edge = _splat(builder, builder.trunc(code, _BYTE), vector)
+                    face = builder.mul(bits(code, 40, 24), _INDEX(BLEND_ROWS // VECTOR_BYTES))
+                    operand, stride = bits(code, 16, 16), bits(code, 32, 8)
+                    for p, part in enumerate(parts):
+                        look = builder.load(at(looks, face, p), align=VECTOR_BYTES)
+                        other = builder.load(at(slots, operand), align=VECTOR_BYTES)
+                        takes_over = builder.icmp_unsigned(">", look, edge)
+                        builder.store(builder.select(takes_over, other, builder.load(part)), part)
+                        operand = builder.add(operand, stride)
+                for p, part in enumerate(parts):
+                    builder.store(builder.load(part), at(slots, bits(word, 16, 16), p), align=VECTOR_BYTES)
+            for p, part in enumerate(parts):
+                leaf = at(builder.gep(leaves, [place]), _INDEX(p))
+                builder.store(builder.load(part), leaf, align=VECTOR_BYTES)
+            return context.get_dummy_value()
+
+        index = types.intp
+        return types.void(steps, index, chains, index, index, looks, slots, leaves, index), emit
+
+    return blend
 
 
 class _Lanes:

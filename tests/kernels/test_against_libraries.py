@@ -1,6 +1,7 @@
 """The chosen kernels give the bits of the libraries that trained the models, also on rows never seen."""
 
 import functools
+from contextlib import suppress
 
 import lightgbm
 import numpy as np
@@ -10,6 +11,8 @@ import xgboost
 
 from engine.importers.features import Options
 from engine.importers.formats import import_model
+from kernels.forests.binning import Unsuited
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.choice import choose
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
@@ -39,6 +42,8 @@ def assert_same(model, predict, dtype, infinities=True):
     kernels = [choose(forest, dtype), Interleaved(forest, dtype), Traversal(forest)]
     if np.diff(forest.tree_start).max() < 2 * 64:
         kernels.append(IntervalMasks(forest, dtype))
+    with suppress(Unsuited):
+        kernels.append(BlendedTrees(forest, dtype))
     for kernel in kernels:
         assert np.array_equal(scored(kernel, forest, X), expected), kernel.name
         assert np.array_equal(scored_by_columns(kernel, forest, X), expected), kernel.name

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.forests.bin_counts import SEEN, STRIDE
 from kernels.forests.binning import Binning, Unsuited, set_members
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.choice import BATCH_ROWS, Choice, choose
 from kernels.forests.counting import Counting
 from kernels.forests.interleaved import Interleaved
@@ -53,7 +54,7 @@ def counting(kind, forest, dtype):
 @settings(max_examples=80, deadline=None)
 @given(
     shape=shapes,
-    kind=st.sampled_from([IntervalMasks, Interleaved]),
+    kind=st.sampled_from([IntervalMasks, Interleaved, BlendedTrees]),
     dtype=st.sampled_from([np.float32, np.float64]),
     cuts=st.lists(st.integers(0, N_ROWS), max_size=6),
     seed=st.integers(0, 2**32),

@@ -37,14 +37,26 @@ def test_whatever_is_chosen_has_the_bits_of_the_plain_traversal(shape, seed):
         assert bits(scored_by_columns(kernel, forest, X)) == expected
 
 
-def test_small_trees_over_few_features_are_scored_by_interval_masks():
+def test_few_rows_of_small_trees_are_scored_by_interval_masks():
     forest = random_forest(Shape(n_trees=140, max_leaves=32), np.random.default_rng(0))
 
-    assert choose(forest, np.float32).name == "interval masks"
+    assert choose(forest, np.float32).kernel_for(1).name == "interval masks"
 
 
-def test_large_trees_are_scored_by_interleaved_traversal():
+def test_few_rows_of_large_trees_are_scored_by_interleaved_traversal():
     forest = chains_of(np.arange(1000.0), 100)
+
+    assert choose(forest, np.float32).kernel_for(1).name == "interleaved traversal"
+
+
+def test_many_rows_of_many_features_are_scored_by_blended_trees():
+    forest = random_forest(Shape(n_trees=140, max_leaves=32, n_features=100), np.random.default_rng(0))
+
+    assert choose(forest, np.float32).kernel_for(1024).name == "blended trees"
+
+
+def test_trees_too_large_for_masks_and_blends_are_walked():
+    forest = chains_of(np.arange(3000.0), 300)
 
     assert choose(forest, np.float32).name == "interleaved traversal"
 

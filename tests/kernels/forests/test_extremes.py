@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kernels.forests.binning import MAX_EDGES
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.choice import choose
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
@@ -18,7 +19,7 @@ from tests.kernels.drawn_forests import (
 )
 from tests.reference import bits, forest_margins
 
-KERNELS = [IntervalMasks, Interleaved, choose]
+KERNELS = [IntervalMasks, Interleaved, BlendedTrees, choose]
 
 
 def assert_exact(kernel, forest, X):

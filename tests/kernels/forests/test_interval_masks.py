@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.forests.binning import Binning, Unsuited
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import CHUNK_BINS, CHUNK_ROWS, LEAF_BYTES, IntervalMasks
 from kernels.forests.simd import STACK_BYTES
@@ -150,7 +151,7 @@ def test_symmetric_trees_of_up_to_256_leaves_share_a_lane_of_8_bits(max_leaves, 
     assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
 
 
-@pytest.mark.parametrize("kernel", [IntervalMasks, Interleaved])
+@pytest.mark.parametrize("kernel", [IntervalMasks, Interleaved, BlendedTrees])
 def test_a_call_keeps_alive_the_tables_it_reads(kernel):
     forest = random_forest(Shape(n_trees=3, max_leaves=8), np.random.default_rng(0))
     made = kernel(forest, np.float32)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.forests import kept_choice as module
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.choice import BATCH_ROWS, Choice
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
@@ -48,15 +49,17 @@ def test_a_kept_choice_has_the_bits_of_the_plain_traversal(tmp_path_factory, sha
 
 def test_different_winners_are_kept_as_they_were_chosen(tmp_path, monkeypatch):
     forest = some_forest()
-    masks, walks = IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)
-    monkeypatch.setattr(module, "choose", lambda *_: Choice({1: walks, 64: masks, 1024: walks}))
+    kinds = (Interleaved, IntervalMasks, BlendedTrees)
+    walks, masks, blends = (kind(forest, np.float32) for kind in kinds)
+    monkeypatch.setattr(module, "choose", lambda *_: Choice({1: walks, 64: masks, 1024: blends}))
     kept_choice(forest, np.float32, "digest", tmp_path)
     monkeypatch.delattr(module, "choose")  # the second time nobody asks
 
     kept = kept_choice(forest, np.float32, "digest", tmp_path)
 
-    assert [kept.by_rows[n_rows].name for n_rows in BATCH_ROWS] == [walks.name, masks.name, walks.name]
-    assert kept.by_rows[1] is kept.by_rows[1024]
+    assert [kept.by_rows[n_rows].name for n_rows in BATCH_ROWS] == [walks.name, masks.name, blends.name]
+    X = random_rows(forest, 1100, np.float32, np.random.default_rng(3))
+    assert bits(scored(kept, forest, X)) == bits(scored(Traversal(forest), forest, X))
 
 
 def test_folder_and_file_are_this_users_alone(tmp_path):

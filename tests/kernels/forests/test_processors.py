@@ -12,6 +12,7 @@ import llvmlite.binding
 import numpy as np
 import pytest
 
+from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
 from kernels.forests.traversal import Traversal
@@ -36,6 +37,18 @@ add_blocks.compile((array(types.int64, 2), array(types.uint16, 2), array(types.u
 print(code)
 """
 
+COMPILE_BLENDS = """
+from numba import types
+from kernels.forests.blended_trees import add_groups
+def array(kind, ndim):
+    return types.Array(kind, ndim, "C")
+bytes_ = array(types.uint8, 1)
+add_groups.compile((array(types.int64, 2), bytes_, bytes_, bytes_, array(types.float64, 2), types.int64,
+                    types.int64))
+(code,) = add_groups.inspect_asm().values()
+print(code)
+"""
+
 
 def run_on(processor, script, **environment):
     another = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", **environment}
@@ -54,9 +67,10 @@ def digest_of_scores():
     for seed, shape in enumerate(shapes):
         random = np.random.default_rng(seed)
         forest = random_forest(shape, random)
-        X = random_rows(forest, 31, np.float32, random)
+        X = random_rows(forest, 331, np.float32, random)
         expected = scored(Traversal(forest), forest, X)
-        for kernel in (IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)):
+        for kind in (IntervalMasks, Interleaved, BlendedTrees):
+            kernel = kind(forest, np.float32)
             for result in (scored(kernel, forest, X), scored_by_columns(kernel, forest, X)):
                 assert result.tobytes() == expected.tobytes(), (kernel.name, shape)
         digest.update(expected.tobytes())
@@ -77,3 +91,17 @@ def test_masks_stay_in_the_widest_registers(processor, register, tmp_path):
     assert re.search(rf"\bv?p?and(ps|pd|d|q)?\s.*%{register}", code)
     # One lane after the other would look for the lowest bit with these.
     assert not re.search(r"\b(tzcnt|bsf|rep\s+bsf)", code)
+
+
+@pytest.mark.parametrize(
+    ("processor", "blend"),
+    [
+        ("skylake-avx512", r"vpcmp\w*ub\w* .*%k\d[\s\S]*vmovdqu8.*%zmm\d+ {%k|vpblendmb.*%zmm"),
+        ("haswell", r"vpblendvb.*%ymm"),
+        ("x86-64", r"pandn?.*%xmm"),
+    ],
+)
+def test_blends_are_vectors_of_bytes(processor, blend, tmp_path):
+    code = run_on(processor, COMPILE_BLENDS, NUMBA_CACHE_DIR=str(tmp_path))
+
+    assert re.search(blend, code)
