@@ -19,7 +19,7 @@ from kernels.forests.simd import VECTOR_BYTES
 from kernels.forests.tabulated import Tabulated
 from kernels.forests.traversal import Traversal
 
-BATCH_ROWS = (1, 64, 1024)
+BATCH_ROWS = (1, 64, 256)
 """The sizes that are tried; a batch is scored by what won at the largest of them that it reaches."""
 TRIAL_SECONDS = 0.02
 """How long the kernels are tried at one size, together."""

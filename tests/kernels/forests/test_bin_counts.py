@@ -120,7 +120,7 @@ def test_kernels_that_take_turns_by_size_of_batch_count_together():
     random = np.random.default_rng(2)
     forest = random_forest(Shape(n_trees=30), random)
     masks, walks = IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)
-    counter = Counting(Choice({1: masks, 64: walks, 1024: masks}), forest, np.float32)
+    counter = Counting(Choice({1: masks, 64: walks, 256: masks}), forest, np.float32)
 
     for n_rows in (STRIDE, 10 * STRIDE, 30 * STRIDE):
         scored(counter, forest, random_rows(forest, n_rows, np.float32, random))

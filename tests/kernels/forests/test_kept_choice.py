@@ -51,7 +51,7 @@ def test_different_winners_are_kept_as_they_were_chosen(tmp_path, monkeypatch):
     forest = some_forest()
     kinds = (Interleaved, IntervalMasks, BlendedTrees)
     walks, masks, blends = (kind(forest, np.float32) for kind in kinds)
-    monkeypatch.setattr(module, "choose", lambda *_: Choice({1: walks, 64: masks, 1024: blends}))
+    monkeypatch.setattr(module, "choose", lambda *_: Choice({1: walks, 64: masks, 256: blends}))
     kept_choice(forest, np.float32, "digest", tmp_path)
     monkeypatch.delattr(module, "choose")  # the second time nobody asks
 
