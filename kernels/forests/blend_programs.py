@@ -41,8 +41,8 @@ class BlendPrograms:
     Attributes:
         faces: FACE[L].
         sets: uint8, as FACE says.
-        steps: uint64[S], as ``simd.blend_tree`` says.
-        chains: uint64[C], as ``simd.blend_tree`` says; a tree's last one leaves its leaf numbers.
+        steps: uint64[S], as ``simd.blends`` says.
+        chains: uint64[C], as ``simd.blends`` says; a tree's last one leaves its leaf numbers.
         tree_step: int64[T + 1], where the trees' steps begin.
         tree_chain: int64[T + 1], where their chains do.
         groups: GROUP[G].

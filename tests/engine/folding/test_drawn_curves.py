@@ -124,7 +124,8 @@ def test_drawn_curves_give_the_pipelines_numbers_and_the_same_bits_at_both_doors
     try:
         scorer = packed(pipeline, table)
     except UnsupportedModel as refusal:  # float32 powers that overflow between two steps
-        if dtypes == "float64" or "does not compute what its steps say" not in str(refusal):
+        known = ("does not compute what its steps say", "the transforms refuse ordinary numbers")
+        if dtypes == "float64" or not any(reason in str(refusal) for reason in known):
             raise
         return
     ask = getattr(pipeline, "predict_proba", pipeline.predict)
