@@ -116,7 +116,7 @@ def score_columns(
 @inlined
 def room_for_bins(n_columns: int, n_rows: int) -> NDArray[np.uint16]:
     """uint16[C, rows of a chunk]."""
-    largest = max(ROWS, min(CHUNK_ROWS, CHUNK_BINS // max(n_columns, 1)))
+    largest = max(ROWS, min(CHUNK_ROWS, CHUNK_BINS // max(n_columns, 1)) // ROWS * ROWS)
     return np.empty((n_columns, max(1, min(n_rows, largest))), np.uint16)
 
 

@@ -28,6 +28,7 @@ costs anything. Everything is done for many trees at once: a mask row holds ROW_
 16, 32 or 64 bits, one tree each, and the trees in it make up a block. A block has a mask row per
 feature and interval between *its own* thresholds; ``local`` leads from a row's bin among all
 thresholds of the forest to the mask row. Features of few bins share a lookup (see ``joint_columns``).
+Many rows at once are mostly for ``blended_trees``.
 """
 
 from collections.abc import Sequence
