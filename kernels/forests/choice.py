@@ -4,7 +4,7 @@ All of them give the same bits, so nothing but time depends on the choice.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,12 +59,9 @@ class Choice:
 
     def __init__(self, by_rows: Mapping[int, ForestKernel]) -> None:
         self.by_rows = dict(by_rows)
-        kernels = list(self.by_rows.values())
-        if all(kernel is kernels[0] for kernel in kernels):
-            # The kernel's own method, because a call of one row would feel another one around it.
-            self.score_rows, self.score_columns = kernels[0].score_rows, kernels[0].score_columns
-        else:
-            self.score_rows, self.score_columns = self._score_rows, self._score_columns
+        kernels = [self.by_rows[n_rows] for n_rows in BATCH_ROWS]
+        self.score_rows = _by_size([kernel.score_rows for kernel in kernels])
+        self.score_columns = _by_size([kernel.score_columns for kernel in kernels])
 
     @property
     def names(self) -> dict[str, str]:
@@ -83,11 +80,22 @@ class Choice:
         reached = [rows for rows in BATCH_ROWS if rows <= n_rows]
         return self.by_rows[reached[-1] if reached else BATCH_ROWS[0]]
 
-    def _score_rows(self, X: NDArray[Any], out: NDArray[Any]) -> None:
-        self.kernel_for(len(out)).score_rows(X, out)
 
-    def _score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
-        self.kernel_for(len(out)).score_columns(columns, out)
+def _by_size(calls: Sequence[Callable[[Any, NDArray[Any]], None]]) -> Callable[[Any, NDArray[Any]], None]:
+    """The call of those for BATCH_ROWS that a batch is for, found at the cost of a comparison or two.
+
+    One for all sizes is itself the answer, because a call of one row would feel another one around it.
+    """
+    few, some, many = calls
+    if few == some == many:
+        return few
+    _, enough, plenty = BATCH_ROWS
+
+    def score(rows: Any, out: NDArray[Any]) -> None:
+        n_rows = len(out)
+        (few if n_rows < enough else some if n_rows < plenty else many)(rows, out)
+
+    return score
 
 
 def choose(forest: Forest, dtype: DTypeLike) -> Choice:
