@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,21 @@ def entry(function: Any, *examples: Any) -> Callable[..., Any]:
     (``out[:]``), whose type is an ordinary array's, lest they be compiled for both. Whoever calls the entry
     guarantees the order of arrays in memory: another is misread, not refused.
     """
+    machine_code: Callable[..., Any] = _compiled(function, examples).entry_point
+    return machine_code
+
+
+def address_of_code(function: Any, *examples: Any) -> int:
+    """Where the machine code lies that ``entry`` enters, for other machine code to call it."""
+    compiled = _compiled(function, examples)
+    address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return address
+
+
+def _compiled(function: Any, examples: Sequence[Any]) -> Any:
     signature = tuple(map(_borrowed, examples))
     function.compile(signature)
-    machine_code: Callable[..., Any] = function.overloads[signature].entry_point
-    return machine_code
+    return function.overloads[signature]
 
 
 def _borrowed(example: Any) -> types.Type:

@@ -4,6 +4,7 @@ All of them give the same bits, so nothing but time depends on the choice.
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels.forests.binning import Unsuited
 from kernels.forests.blended_trees import BlendedTrees
+from kernels.forests.dispatch import by_size
 from kernels.forests.forest import CATEGORICAL, Forest
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
@@ -59,9 +61,17 @@ class Choice:
 
     def __init__(self, by_rows: Mapping[int, ForestKernel]) -> None:
         self.by_rows = dict(by_rows)
-        kernels = [self.by_rows[n_rows] for n_rows in BATCH_ROWS]
-        self.score_rows = _by_size([kernel.score_rows for kernel in kernels])
-        self.score_columns = _by_size([kernel.score_columns for kernel in kernels])
+        self.score_rows = self._for_rows()
+
+    def _for_rows(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+        tabulated = {n: kernel for n, kernel in self.by_rows.items() if isinstance(kernel, Tabulated)}
+        if len(tabulated) == len(self.by_rows):
+            return by_size(tabulated)
+        return lambda X, out: self.kernel_for(len(out)).score_rows(X, out)
+
+    def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
+        """As a ``ForestKernel``'s."""
+        self.kernel_for(len(out)).score_columns(columns, out)
 
     @property
     def names(self) -> dict[str, str]:
@@ -77,25 +87,7 @@ class Choice:
 
     def kernel_for(self, n_rows: int) -> ForestKernel:
         """The kernel that scores a batch of ``n_rows``."""
-        reached = [rows for rows in BATCH_ROWS if rows <= n_rows]
-        return self.by_rows[reached[-1] if reached else BATCH_ROWS[0]]
-
-
-def _by_size(calls: Sequence[Callable[[Any, NDArray[Any]], None]]) -> Callable[[Any, NDArray[Any]], None]:
-    """The call of those for BATCH_ROWS that a batch is for, found at the cost of a comparison or two.
-
-    One for all sizes is itself the answer, because a call of one row would feel another one around it.
-    """
-    few, some, many = calls
-    if few == some == many:
-        return few
-    _, enough, plenty = BATCH_ROWS
-
-    def score(rows: Any, out: NDArray[Any]) -> None:
-        n_rows = len(out)
-        (few if n_rows < enough else some if n_rows < plenty else many)(rows, out)
-
-    return score
+        return self.by_rows[BATCH_ROWS[max(bisect_right(BATCH_ROWS, n_rows), 1) - 1]]
 
 
 def choose(forest: Forest, dtype: DTypeLike) -> Choice:

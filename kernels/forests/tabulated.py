@@ -21,6 +21,8 @@ class Tabulated:
         name: Of the kind.
         part_names: Of its tables.
         arrays: Its tables, as ``part_names`` says; made from the forest unless given.
+        model: Where they are, with those of a tally: int64[n, 2], the argument of the kernels.
+        examples: Of the arguments of ``rows_kernel``.
         score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
     """
 
@@ -38,19 +40,18 @@ class Tabulated:
         tally: Tally = NO_TALLY,
     ) -> None:
         self.arrays = type(self).tables_of(forest, dtype) if arrays is None else arrays
-        self._model = addresses_of((*self.arrays, *tally))
-        self._example = np.empty(1, dtype)
-        self._address = self._model.ctypes.data
-        self._margins = np.empty((1, 1), sum_dtype(forest))
-        machine_code = entry(type(self).rows_kernel, self._address, np.empty((1, 1), dtype), self._margins)
-        self.score_rows = over_arrays(machine_code, self._model, (*self.arrays, *tally))
+        self.model = addresses_of((*self.arrays, *tally))
+        self.examples = self.model.ctypes.data, np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
+        machine_code = entry(type(self).rows_kernel, *self.examples)
+        self.score_rows = over_arrays(machine_code, self.model, (*self.arrays, *tally))
+        self._value = np.empty(1, dtype)
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` contiguous columns of ``n`` values."""
         addresses = np.array([column.ctypes.data for column in columns], np.int64)
-        self._score_columns(self._address, addresses, self._example, out)
+        self._score_columns(self.model.ctypes.data, addresses, self._value, out)
 
     @cached_property
     def _score_columns(self) -> Callable[..., None]:
-        addresses = np.empty(1, np.int64)
-        return entry(type(self).columns_kernel, self._address, addresses, self._example, self._margins)
+        address, _, margins = self.examples
+        return entry(type(self).columns_kernel, address, np.empty(1, np.int64), self._value, margins)

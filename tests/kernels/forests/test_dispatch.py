@@ -1,0 +1,65 @@
+"""Each batch reaches the kernel for its size, and what goes wrong there is not lost on the way back."""
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels.compiler import address_of_code, entry, kernel, object_kernel
+from kernels.forests.blended_trees import BlendedTrees
+from kernels.forests.dispatch import by_size, call_at
+from kernels.forests.interleaved import Interleaved
+from kernels.forests.interval_masks import IntervalMasks
+from tests.kernels.drawn_forests import Shape, random_forest, random_rows, scored
+from tests.reference import bits
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_batch_goes_where_its_size_says(dtype: type, single: bool) -> None:
+    """Each kernel has another forest here, so the scores tell who was asked."""
+    forests = [random_forest(Shape(single=single), np.random.default_rng(seed)) for seed in range(3)]
+    kinds = (Interleaved, IntervalMasks, BlendedTrees)
+    kernels = {
+        n_rows: kind(forest, dtype) for n_rows, kind, forest in zip((1, 64, 256), kinds, forests, strict=True)
+    }
+    X = random_rows(forests[0], 300, dtype, np.random.default_rng(3))
+    expected = [bits(scored(kernel, forests[0], X)) for kernel in kernels.values()]
+    assert expected[0] != expected[1] != expected[2] != expected[0]
+
+    score = by_size(kernels)
+    del kernels
+    gc.collect()  # the call alone keeps alive what it reads
+
+    for n_rows, whose in ((0, 0), (1, 0), (63, 0), (64, 1), (255, 1), (256, 2), (300, 2)):
+        out = np.empty((n_rows, 1), np.float32 if single else np.float64)
+        score(X[:n_rows], out)
+        assert bits(out) == expected[whose][: len(bits(out))], n_rows
+
+
+@kernel
+def fails(model: int, X: NDArray[Any], out: NDArray[Any]) -> None:
+    """Raise, as an allocation does in a kernel when there is no memory."""
+    out[0, 0] = X[0, 0]
+    raise MemoryError
+
+
+@object_kernel
+def asks(code: int, X: NDArray[Any], out: NDArray[Any]) -> None:
+    """Call the kernel at ``code``, as many rows or one."""
+    call_at(code, 0, X, out, len(out) > 1)
+    out[0, 0] = -1
+
+
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_an_error_comes_back_and_ends_the_call(n_rows: int) -> None:
+    X, out = np.full((n_rows, 1), 7.0), np.zeros((n_rows, 1))
+    code = address_of_code(fails, 0, X, out)
+
+    with pytest.raises(MemoryError):
+        entry(asks, 0, X, out)(code, X, out)
+
+    assert out[0, 0] == 7
+    gc.collect()  # Python's lock is held again, or this would be the end
