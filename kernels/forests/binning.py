@@ -35,15 +35,15 @@ MAX_SET_BITS = 1 << 27
 """Sets times codes of one feature that a loader is willing to lay out."""
 COLUMN = np.dtype(
     [
-        ("feature", np.int64), ("levels", np.int64), ("start", np.int64, 4), ("last", np.int64, 4),
-        ("low", np.float64), ("scale", np.float64), ("first_bucket", np.int64), ("n_buckets", np.int64),
+        ("feature", np.uint32), ("levels", np.uint32), ("start", np.uint32, 4), ("last", np.uint32, 4),
+        ("low", np.float64), ("scale", np.float64), ("first_bucket", np.uint32), ("n_buckets", np.uint32),
     ]
 )  # fmt: skip
 """A bin column. With ``levels`` from 1 to 4, level ``i`` of the search is at ``edges[start[i]]`` in groups
 of FANOUT and may not pass group ``last[i]`` (at the bottom: bin ``last[i]``). With ``levels`` 0, the
 feature is categorical: from ``classes[start[0]]`` on are the bins of ``last[0]`` codes, of other codes
 and of NaN. With ``n_buckets`` not 0, ``classes[first_bucket + b]`` edges lie below bucket ``b``, which for
-a value ``x`` is ``(x - low) * scale``."""
+a value ``x`` is ``(x - low) * scale``. All of it is one line of the cache."""
 
 
 @kernel
@@ -302,6 +302,8 @@ class _Draft:
         self.n_classes += n_codes + 2
 
     def finish(self) -> Binning:
+        if max(self.n_edges, self.n_classes) > np.iinfo(np.uint32).max:
+            raise Unsuited
         return Binning(
             columns=np.array(self.columns, COLUMN),
             n_bins=np.array(self.n_bins, np.int64),

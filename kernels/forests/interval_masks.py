@@ -64,7 +64,7 @@ GROUP_ROWS = 4
 """Rows whose sums are interleaved, so that one's addition does not wait for the other's."""
 PARTS = (
     "columns", "edges", "classes", "joints", "blocks", "runs", "masks", "pairs", "local", "by_bin",
-    "first_bin", "leaf_value", "base", "scale", "bias", "divisor",
+    "columns_used", "own_columns", "first_bin", "leaf_value", "base", "scale", "bias", "divisor",
 )  # fmt: skip
 (
     COLUMNS,
@@ -77,6 +77,8 @@ PARTS = (
     PAIRS,
     LOCAL,
     BY_BIN,
+    COLUMNS_USED,
+    OWN_COLUMNS,
     FIRST_BIN,
     LEAF_VALUE,
     BASE,
@@ -84,8 +86,8 @@ PARTS = (
     BIAS,
     DIVISOR,
 ) = range(len(PARTS))
-"""A model is int64[18, 2], the address and length of each array, then of a tally's two: one argument where
-fifteen cost 0.8 µs."""
+"""A model is int64[MODEL_PARTS, 2], the address and length of each array, then of a tally's two: one argument
+where fifteen cost 0.8 µs."""
 MODEL_PARTS = len(PARTS) + len(NO_TALLY)
 LEAF_BYTES = 2048
 """Leaf numbers found before their values are added, one byte each: 64 rows in a block of 32 trees. Then the
@@ -166,11 +168,11 @@ def scratch(
     """
     chunk_rows = min(CHUNK_ROWS, max(CHUNK_BINS // max(n_columns, 1) // GROUP_ROWS, 1) * GROUP_ROWS)
     n_rows = max(min(n_rows, chunk_rows), 1)
-    first_bin = LEAF_BYTES + 4 * n_columns
+    first_bin = LEAF_BYTES + 8 * n_columns
     leaves = carray(pointer_at(stack), LEAF_BYTES, np.uint8)
     if first_bin + 2 * n_rows * n_columns > STACK_BYTES:
-        return np.empty((n_rows, n_columns), np.uint16), leaves, np.empty(n_columns, np.uint32)
-    places = carray(pointer_at(stack + LEAF_BYTES), n_columns, np.uint32)
+        return np.empty((n_rows, n_columns), np.uint16), leaves, np.empty(2 * n_columns, np.uint32)
+    places = carray(pointer_at(stack + LEAF_BYTES), 2 * n_columns, np.uint32)
     bins = carray(pointer_at(stack + first_bin), (n_rows, n_columns), np.uint16)
     return bins, leaves, places
 
@@ -242,20 +244,30 @@ def add_blocks_of_row(
     out: NDArray[Any],
     row: int,
 ) -> None:
-    """Add all trees to one row."""
+    """Add all trees to one row.
+
+    Blocks that use most columns look up all that any block uses, and the others those of their own.
+    """
     blocks = part(model, BLOCKS, BLOCK)
     runs = part(model, RUNS, RUN)
     masks = part(model, MASKS, np.uint64)
-    pairs = part(model, PAIRS, np.uint32)
     by_bin = part(model, BY_BIN, np.uint16)
+    columns_used = part(model, COLUMNS_USED, np.uint32)
+    own_columns = part(model, OWN_COLUMNS, np.uint32)
     leaf_value = part(model, LEAF_VALUE, out.dtype)
     first_bin = part(model, FIRST_BIN, np.uint32)
-    for c in range(len(places)):
-        places[c] = first_bin[c] + bins[bin_row, c] * np.uint32(len(blocks))
+    n_used = len(columns_used)
+    for place in range(n_used):
+        c = np.uint64(columns_used[place])
+        places[place] = first_bin[c] + bins[bin_row, c] * np.uint32(len(blocks))
     for b in range(len(blocks)):
         block = blocks[b]
-        next_b = min(b + 1, len(blocks) - 1)
-        find_leaves_of_row(block, blocks[next_b].first_mask, masks, pairs, by_bin, places, b, next_b, leaves)
+        first, end = 0, n_used
+        if block.end_own > block.first_own:
+            first, end = n_used, n_used + block.end_own - block.first_own
+            for place in range(first, end):
+                places[place] = places[np.uint64(own_columns[block.first_own + place - n_used])]
+        find_leaves_of_row(block, masks, by_bin, places, first, end, b, leaves)
         for r in range(block.first_run, block.end_run):
             add_run_of_row(runs[r], block.leaf_stride, leaf_value, leaves, out, row)
 
@@ -287,37 +299,25 @@ def find_leaves(
 @inlined
 def find_leaves_of_row(
     block: Any,
-    next_mask: int,
     masks: NDArray[np.uint64],
-    pairs: NDArray[np.uint32],
     by_bin: NDArray[np.uint16],
     places: NDArray[np.uint32],
+    start: int,
+    end: int,
     number: int,
-    next_number: int,
     leaves: NDArray[np.uint8],
 ) -> None:
-    """The same for one row; the mask rows of the next block are fetched meanwhile."""
-    first, end = block.first_pair, block.end_pair
+    """The same for one row, by its ``places`` from ``start`` to ``end``; ``number`` is the block's."""
     if block.symmetric:
-        symmetric_leaves_of_row(
-            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
-        )
+        symmetric_leaves_of_row(masks, block.first_mask, by_bin, places, start, end, number, leaves)
     elif block.lane_bits == 32:
-        leaves_32_of_row(
-            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
-        )
+        leaves_32_of_row(masks, block.first_mask, by_bin, places, start, end, number, leaves)
     elif block.lane_bits == 64:
-        leaves_64_of_row(
-            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
-        )
+        leaves_64_of_row(masks, block.first_mask, by_bin, places, start, end, number, leaves)
     elif block.lane_bits == 16:
-        leaves_16_of_row(
-            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
-        )
+        leaves_16_of_row(masks, block.first_mask, by_bin, places, start, end, number, leaves)
     else:
-        leaves_8_of_row(
-            masks, block.first_mask, next_mask, pairs, first, end, by_bin, places, number, next_number, leaves
-        )
+        leaves_8_of_row(masks, block.first_mask, by_bin, places, start, end, number, leaves)
 
 
 @inlined

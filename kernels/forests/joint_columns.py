@@ -19,8 +19,9 @@ from kernels.forests.mask_lookups import NOTHING_STRUCK, ROW_WORDS, Lookup
 
 MOST_BINS = 1024
 """Of columns that are looked up together."""
-MOST_ROWS = 80
-"""So many more mask rows, 10 KiB, may a lookup that is spared cost: 200 made a wide forest slower."""
+MOST_ROWS = 20
+"""So many more mask rows, 2.5 KiB, may a lookup that is spared cost. With 80, one row of a wide forest takes
+1.1 times as long, for its tables leave the cache."""
 FEWEST_SPARED = 2
 """Joint bins have to be computed, so one lookup less is not enough."""
 Joint = tuple[int, ...]

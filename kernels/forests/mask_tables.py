@@ -22,6 +22,8 @@ UNUSED_LEAVES = 256
 """Places before the first leaf, so that ``first_leaf`` may make up for the high bits of symmetric trees."""
 MAX_BLOCK_MASKS = 1 << 16
 """Mask rows of a block, so that ``local`` is uint16."""
+SPARSE = 2
+"""A block that uses at most one in so many of the columns that any block uses looks up its own alone."""
 BLOCK = np.dtype(
     [
         ("lane_bits", np.int64),
@@ -29,13 +31,15 @@ BLOCK = np.dtype(
         ("first_mask", np.int64),
         ("first_pair", np.int64),
         ("end_pair", np.int64),
+        ("first_own", np.int64),
+        ("end_own", np.int64),
         ("first_run", np.int64),
         ("end_run", np.int64),
         ("symmetric", np.int64),
     ]
 )
-"""A block of trees: its lanes, how far the leaves of its trees lie apart, where its mask rows, pairs and
-runs are, and whether its trees are symmetric (see ``leaf_numbers``)."""
+"""A block of trees: its lanes, how far the leaves of its trees lie apart, where its mask rows, pairs, own
+columns and runs are, and whether its trees are symmetric (see ``leaf_numbers``)."""
 RUN = np.dtype(
     [("first_lane", np.int64), ("end_lane", np.int64), ("output", np.int64), ("first_leaf", np.int64)]
 )
@@ -54,7 +58,10 @@ class MaskTables:
         joints: uint32[members, 3], as ``joint_columns.as_array``: columns of few bins, looked up together.
         pairs: uint32[P, 2]: a bin column the block uses, and the start of its part of ``local``.
         local: uint16[L], by bin the mask row, counted from the block's ``first_mask``.
-        by_bin: uint16[bins, B], the same for single rows: all blocks' mask rows of a bin together.
+        by_bin: uint16[bins, B], the same for single rows: all blocks' mask rows of a bin together, and for
+            columns that a block does not use its row that strikes out nothing.
+        columns_used: uint32[U], the bin columns that any block uses.
+        own_columns: uint32[O], of blocks that use few of them the places of theirs in ``columns_used``.
         first_bin: uint32[C], the row of each column's bin 0 in ``by_bin``, times B.
         leaf_value: one per bit of all lanes and output of a leaf, in the type the forest sums in.
     """
@@ -66,6 +73,8 @@ class MaskTables:
     pairs: NDArray[np.uint32]
     local: NDArray[np.uint16]
     by_bin: NDArray[np.uint16]
+    columns_used: NDArray[np.uint32]
+    own_columns: NDArray[np.uint32]
     first_bin: NDArray[np.uint32]
     leaf_value: NDArray[Any]
 
@@ -92,12 +101,11 @@ class MaskTables:
         bounds = np.searchsorted([lookup.block for lookup in lookups], np.arange(len(blocks) + 1))
         blocks["first_pair"], blocks["end_pair"] = bounds[:-1], bounds[1:]
         first_bin = np.cumsum(np.append(0, n_bins))
-        by_bin = np.zeros(
-            (first_bin[-1], len(blocks)), np.uint16
-        )  # 0, never read, where a column is not used
+        by_bin = np.zeros((first_bin[-1], len(blocks)), np.uint16)
         for lookup, place in zip(lookups, places, strict=True):
             by_bin[first_bin[lookup.column] :][: len(place), lookup.block] = place
-        columns = [lookup.column for lookup in lookups]
+        columns = np.array([lookup.column for lookup in lookups], np.uint32)
+        columns_used, own_columns = np.unique(columns), _own_columns(columns, blocks)
         return cls(
             blocks=blocks,
             runs=layout.runs,
@@ -106,9 +114,27 @@ class MaskTables:
             pairs=np.stack([columns, local_start[:-1]], axis=1).astype(np.uint32),
             local=np.concatenate([np.empty(0, np.uint16), *places]),
             by_bin=by_bin,
+            columns_used=columns_used,
+            own_columns=own_columns,
             first_bin=(first_bin[:-1] * len(blocks)).astype(np.uint32),
             leaf_value=_leaf_table(forest, layout, leaves.leaf),
         )
+
+
+def _own_columns(columns: NDArray[np.uint32], blocks: NDArray[Any]) -> NDArray[np.uint32]:
+    """Where in all columns used, sorted, those of blocks are that use at most 1 / SPARSE of them.
+
+    The blocks learn where theirs are.
+    """
+    used, place = np.unique(columns, return_inverse=True)
+    own = [np.empty(0, np.uint32)]
+    for block in blocks:
+        n_pairs = block["end_pair"] - block["first_pair"]
+        block["first_own"] = block["end_own"] = sum(map(len, own))
+        if n_pairs * SPARSE <= len(used):
+            own.append(place[block["first_pair"] : block["end_pair"]].astype(np.uint32))
+            block["end_own"] += n_pairs
+    return np.concatenate(own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +173,7 @@ class _Layout:
                 for v in range(forest.leaf_value.shape[1]):
                     place = v * n_leaf_places + first_leaf + a * stride - high_bits
                     runs.append((a, b, int(outputs[first + a]) + v, place))
-            blocks.append((lane_bits, stride, 0, 0, 0, first_run, len(runs), numbers.symmetric))
+            blocks.append((lane_bits, stride, 0, 0, 0, 0, 0, first_run, len(runs), numbers.symmetric))
             first_leaf += (end - first) * stride
         return cls(
             np.array(blocks, BLOCK), np.array(runs, RUN), tree_block, tree_bit, tree_leaf, n_leaf_places

@@ -28,9 +28,8 @@ BLEND_ROWS = 256
 """Rows that ``blends`` take through a tree together, at most: four vectors of bytes."""
 ROW_BYTES = 128
 """Bytes of one mask row, two vectors: 32 trees of up to 32 leaves, or 16 of up to 64."""
-CACHE_LINE_BYTES = 64
 STACK_BYTES = 8192
-"""What ``stack_memory`` gives: enough to score 64 rows of 50 columns, and far from a thread's stack."""
+"""What ``stack_memory`` gives: enough to score 64 rows of 45 columns, and far from a thread's stack."""
 _BYTE, _EDGE, _HALF, _INDEX = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 LEAF_EDGE = 0xFFFF
 """Nothing is beyond it: a walk stays where it is. All walks are there when the AND of their edges is this."""
@@ -153,39 +152,31 @@ def exit_leaves(lane_bits: int, n_rows: int, *, symmetric: bool = False) -> Any:
 def exit_leaves_of_row(lane_bits: int, *, symmetric: bool = False) -> Any:
     """The intrinsic that finds the leaves of all trees of a block for a single row.
 
-    Its arguments are those of ``exit_leaves``, but for ``by_bin`` uint16[bins, B], which turns a
-    bin of any column into the mask row of each block, and ``places`` uint32[C], where in it the
-    row's bins begin: the next block's numbers come with the same cache line. ``block`` is the block's number.
-    The row's mask rows of ``next_block``, counted from ``next_mask``, are fetched into the cache meanwhile,
-    which pays where there are too many trees for all their tables to stay there.
+    Its arguments: ``masks``, ``first_mask`` and ``leaves`` as in ``exit_leaves``; ``by_bin`` uint16[bins, B],
+    which turns a bin of any column into the mask row of each block, so that the next block's number comes
+    with the same cache line; ``places`` uint32[P], of which ``start`` to ``end`` say where in it the row's
+    bins begin; ``block``, the block's number.
     """
 
     @intrinsic
     def exit_leaves_of_one(
-        typingctx: Any, masks: Any, first_mask: Any, next_mask: Any, pairs: Any, start: Any, end: Any,
-        by_bin: Any, places: Any, block: Any, next_block: Any, leaves: Any,
+        typingctx: Any, masks: Any, first_mask: Any, by_bin: Any, places: Any, start: Any, end: Any,
+        block: Any, leaves: Any,
     ) -> Any:  # fmt: skip
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            (masks, first_mask, next_mask, pairs, start, end, by_bin, places, block, next_block, leaves) = (
-                _pointers(context, builder, signature, arguments)
+            masks, first_mask, by_bin, places, start, end, block, leaves = _pointers(
+                context, builder, signature, arguments
             )
             lanes = _Lanes(builder, lane_bits, symmetric)
-            first, following = (_mask_row(builder, masks, row) for row in (first_mask, next_mask))
-            with cgutils.for_range_slice(builder, start, end, _INDEX(1), intp=_INDEX) as (pair, _):
-                column = _load_index(builder, pairs, builder.mul(pair, _INDEX(2)))
-                place = _load_index(builder, places, column)
-                mask, next_ = (
-                    _load_index(builder, by_bin, builder.add(place, number)) for number in (block, next_block)
-                )
-                _prefetch(builder, _mask_row(builder, following, next_))
-                lanes.strike_out(_mask_row(builder, first, mask))
+            first, numbers = _mask_row(builder, masks, first_mask), builder.gep(by_bin, [block])
+            with cgutils.for_range_slice(builder, start, end, _INDEX(1), intp=_INDEX) as (number, _):
+                place = _load_index(builder, places, number)
+                lanes.strike_out(_mask_row(builder, first, _load_index(builder, numbers, place)))
             lanes.write_leaves(leaves)
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(
-            masks, index, index, pairs, index, index, by_bin, places, index, index, leaves
-        ), emit
+        return types.void(masks, index, by_bin, places, index, index, index, leaves), emit
 
     return exit_leaves_of_one
 
@@ -356,16 +347,6 @@ class _Lanes:
 def _mask_row(builder: Any, start: Any, row: Any) -> Any:
     """The address of the ``row``-th mask row from ``start``."""
     return builder.gep(builder.bitcast(start, _BYTE.as_pointer()), [builder.mul(row, _INDEX(ROW_BYTES))])
-
-
-def _prefetch(builder: Any, mask_row: Any) -> None:
-    """Have the mask row at this address fetched into the cache; any address will do."""
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [mask_row.type, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    for line in range(0, ROW_BYTES, CACHE_LINE_BYTES):
-        read, keep, data = number(0), number(3), number(1)
-        builder.call(function, [builder.gep(mask_row, [_INDEX(line)]), read, keep, data])
 
 
 def _load_index(builder: Any, start: Any, index: Any) -> Any:

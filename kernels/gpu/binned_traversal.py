@@ -189,7 +189,7 @@ class GpuBinnedTraversal(StagedForest):
 
 def lookups(columns: NDArray[Any], used: NDArray[np.int64]) -> NDArray[Any]:
     """The bin columns (COLUMN[C]) as LOOKUP[C], given the features sent, in order."""
-    bottom = np.maximum(columns["levels"] - 1, 0)[:, None]
+    bottom = np.maximum(columns["levels"], 1)[:, None] - 1
     found = np.zeros(len(columns), LOOKUP)
     found["place"] = np.searchsorted(used, columns["feature"])
     found["categorical"] = columns["levels"] == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kernels.forests.binning import Binning, Unsuited
 from kernels.forests.blended_trees import BlendedTrees
 from kernels.forests.interleaved import Interleaved
-from kernels.forests.interval_masks import CHUNK_BINS, CHUNK_ROWS, LEAF_BYTES, IntervalMasks
+from kernels.forests.interval_masks import BLOCKS, CHUNK_BINS, CHUNK_ROWS, LEAF_BYTES, IntervalMasks
 from kernels.forests.simd import STACK_BYTES
 from kernels.forests.traversal import Traversal
 from tests.kernels.drawn_forests import (
@@ -109,17 +109,32 @@ def test_wide_rows_are_scored_in_shorter_chunks_with_the_same_bits():
 
 
 @pytest.mark.parametrize("n_rows", [1, 7])
-@pytest.mark.parametrize("n_features", [500, 1500])
+@pytest.mark.parametrize("n_features", [300, 1500])
 def test_few_wide_rows_are_exact_whether_or_not_their_bins_fit_the_stack(n_features, n_rows):
     random = np.random.default_rng(n_rows)
     forest = random_forest(Shape(n_trees=300, max_leaves=32, n_features=n_features), random)
     X = random_rows(forest, n_rows, np.float32, random)
     kernel = IntervalMasks(forest, np.float32)
     n_columns = len(Binning.of(forest, np.float32).columns)
-    one_row_fits = LEAF_BYTES + 6 * n_columns <= STACK_BYTES
-    assert one_row_fits == (n_features == 500)
+    one_row_fits = LEAF_BYTES + 10 * n_columns <= STACK_BYTES
+    assert one_row_fits == (n_features == 300)
 
     assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))
+
+
+@pytest.mark.parametrize(("n_features", "n_sparse"), [(9, 0), (200, 1), (3000, 5)])
+def test_one_row_looks_up_all_columns_or_in_blocks_that_use_few_their_own(n_features, n_sparse):
+    """There are five blocks, and in the last one are only ten trees."""
+    random = np.random.default_rng(n_features)
+    forest = random_forest(Shape(n_trees=138, max_leaves=32, n_features=n_features), random)
+    X = random_rows(forest, 20, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+    blocks = kernel.arrays[BLOCKS]
+    assert np.count_nonzero(blocks["end_own"] > blocks["first_own"]) == n_sparse
+
+    expected = scored(Traversal(forest), forest, X)
+    for row in range(len(X)):
+        assert bits(scored(kernel, forest, X[row : row + 1])) == bits(expected[row : row + 1])
 
 
 def test_rows_that_may_not_be_written_have_the_same_bits():

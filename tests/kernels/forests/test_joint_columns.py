@@ -50,7 +50,7 @@ def test_a_block_that_uses_one_of_both_has_its_rows_at_all_bins_of_the_other():
 
 def test_columns_with_the_fewest_rows_go_together_and_a_large_one_alone():
     n_bins = np.array([3, 200, 4, 3])
-    assert choose_joints(uses(2, 3, 90, 4, 3), n_bins, 2) == [(2, 0, 3)]
+    assert choose_joints(uses(2, 2, 90, 3, 2), n_bins, 2) == [(2, 0, 3)]
 
 
 @pytest.mark.parametrize(
