@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba import carray
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.compiler import inlined, kernel
@@ -21,7 +22,7 @@ from kernels.forests.bin_counts import NO_TALLY, count_chunk
 from kernels.forests.binning import COLUMN, Binning, Unsuited, bin_arrays, bin_columns, bin_row
 from kernels.forests.ending import Ending, finish, sum_dtype
 from kernels.forests.forest import CATEGORICAL, DEFAULT_LEFT, SET_RIGHT, Forest
-from kernels.forests.simd import LEAF_EDGE, walks
+from kernels.forests.simd import LEAF_EDGE, STACK_BYTES, pointer_at, stack_memory, walks
 from kernels.forests.tabulated import Tabulated
 from kernels.parts import gather_parts, model_at, part
 
@@ -63,12 +64,9 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, X.dtype)
     classes = part(model, CLASSES, np.uint16)
-    n_faces = len(part(model, FACES, FACE))
-    chunk_rows = rows_of_chunk(n_faces, len(out))
-    bins = np.empty((chunk_rows, len(columns)), np.uint16)
-    looks = np.empty((chunk_rows, max(n_faces, 1)), np.uint16)  # a leaf looks at the first, too
-    for start in range(0, len(out), chunk_rows):
-        end = min(start + chunk_rows, len(out))
+    bins, looks = scratch(stack_memory(), len(out), len(columns), len(part(model, FACES, FACE)))
+    for start in range(0, len(out), len(bins)):
+        end = min(start + len(bins), len(out))
         if end - start == 1:
             bin_row(columns, edges, classes, X[start], bins[0])
         else:
@@ -93,21 +91,26 @@ def score_columns(
     columns = part(model, COLUMNS, COLUMN)
     edges = part(model, EDGES, example.dtype)
     classes = part(model, CLASSES, np.uint16)
-    n_faces = len(part(model, FACES, FACE))
-    chunk_rows = rows_of_chunk(n_faces, len(out))
-    bins = np.empty((chunk_rows, len(columns)), np.uint16)
-    looks = np.empty((chunk_rows, max(n_faces, 1)), np.uint16)  # a leaf looks at the first, too
-    for start in range(0, len(out), chunk_rows):
-        end = min(start + chunk_rows, len(out))
+    bins, looks = scratch(stack_memory(), len(out), len(columns), len(part(model, FACES, FACE)))
+    for start in range(0, len(out), len(bins)):
+        end = min(start + len(bins), len(out))
         bin_arrays(columns, edges, classes, addresses[:], example[:], start, end, bins)
         count_chunk(model, len(PARTS), bins, end - start)
         write_margins(model, bins, looks, out[:], start, end)
 
 
 @inlined
-def rows_of_chunk(n_faces: int, n_rows: int) -> int:
-    """How many of ``n_rows`` rows to score together."""
-    return max(1, min(n_rows, CHUNK_FACES // max(1, n_faces)))
+def scratch(
+    stack: int, n_rows: int, n_columns: int, n_faces: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Room for the bins of a chunk of rows, and for how their faces look; on the stack if it fits there."""
+    n_faces = max(n_faces, 1)  # a leaf looks at the first, too
+    n_rows = max(1, min(n_rows, CHUNK_FACES // n_faces))
+    n_bins = n_rows * n_columns
+    if 2 * (n_bins + n_rows * n_faces) > STACK_BYTES:
+        return np.empty((n_rows, n_columns), np.uint16), np.empty((n_rows, n_faces), np.uint16)
+    bins = carray(pointer_at(stack), (n_rows, n_columns), np.uint16)
+    return bins, carray(pointer_at(stack + 2 * n_bins), (n_rows, n_faces), np.uint16)
 
 
 @kernel
@@ -169,8 +172,10 @@ def add_trees(
     width = len(leaf_value) // max(1, len(nodes))
     n_faces = looks.shape[1]
     flat = looks.reshape(looks.size)
-    at = np.empty(LANES, np.uint32)
-    place = np.zeros(LANES, np.uint32)
+    stack = stack_memory()
+    at = carray(pointer_at(stack), LANES, np.uint32)
+    place = carray(pointer_at(stack + 4 * LANES), LANES, np.uint32)
+    place[:] = 0
     tile_rows = min(end - start, LANES)
     n_together = LANES // tile_rows
     for tree in range(0, len(roots), n_together):
@@ -186,6 +191,9 @@ def add_trees(
             at[n_walks : -(-n_walks // TOGETHER) * TOGETHER] = roots[tree]  # some walks that nobody asks for
             for first_walk in range(0, n_walks, TOGETHER):
                 walk_together(nodes, flat, place, at, first_walk)
+            if n_rows == 1:
+                add_leaves_of_row(tree_output[tree:last_tree], leaf_value, width, at, out, tile)
+                continue
             for t in range(tree, last_tree):
                 first = np.uint64((t - tree) * n_rows)
                 for v in range(width):
@@ -193,6 +201,28 @@ def add_trees(
                     for row in range(np.uint64(n_rows)):
                         leaf = np.uint64(at[first + row]) * np.uint64(width) + np.uint64(v)
                         out[np.uint64(tile) + row, k] += leaf_value[leaf]
+
+
+@kernel
+def add_leaves_of_row(
+    tree_output: NDArray[np.int32],
+    leaf_value: NDArray[Any],
+    width: int,
+    at: NDArray[np.uint32],
+    out: NDArray[Any],
+    row: int,
+) -> None:
+    """Add the values of the leaves ``at`` which some trees ended to one row; a sum stays in a register."""
+    for v in range(width):
+        k = np.int64(tree_output[0])
+        total = out[row, k + v]
+        for t in range(np.uint64(len(tree_output))):
+            if tree_output[t] != k:
+                out[row, k + v] = total
+                k = np.int64(tree_output[t])
+                total = out[row, k + v]
+            total += leaf_value[np.uint64(at[t]) * np.uint64(width) + np.uint64(v)]
+        out[row, k + v] = total
 
 
 def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:

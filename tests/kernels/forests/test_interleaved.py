@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.forests.interleaved import LANES, Interleaved
+from kernels.forests.interleaved import COLUMNS, FACES, LANES, Interleaved
+from kernels.forests.simd import STACK_BYTES
 from kernels.forests.traversal import Traversal
 from tests.kernels.drawn_forests import Shape, random_forest, random_rows, scored, scored_by_columns, shapes
 from tests.reference import bits, forest_margins
@@ -22,6 +23,7 @@ def test_rows_and_columns_have_the_bits_of_the_oracle(shape, seed, dtype):
 
     assert bits(scored(kernel, forest, X)) == expected
     assert bits(scored_by_columns(kernel, forest, X)) == expected
+    assert bits(scored(kernel, forest, X[:1])) == expected[: forest.n_outputs]
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 100, LANES - 1, LANES, LANES + 1, 3 * LANES + 5, 5000])
@@ -35,3 +37,16 @@ def test_a_rows_bits_do_not_depend_on_how_many_rows_come_with_it(n_rows):
 
     assert bits(together) == bits(scored(Traversal(forest), forest, X))
     assert bits(together) == bits(scored_by_columns(kernel, forest, X))
+
+
+@pytest.mark.parametrize("n_rows", [1, 20])
+@pytest.mark.parametrize("n_features", [100, 4000])
+def test_bits_are_the_same_whether_or_not_what_a_row_needs_fits_the_stack(n_features, n_rows):
+    random = np.random.default_rng(n_features)
+    forest = random_forest(Shape(n_trees=200, max_leaves=100, n_features=n_features), random)
+    X = random_rows(forest, n_rows, np.float32, random)
+    kernel = Interleaved(forest, np.float32)
+    fits = 2 * n_rows * sum(len(kernel.arrays[part]) for part in (COLUMNS, FACES)) <= STACK_BYTES
+    assert fits == (n_features == 100 and n_rows == 1)
+
+    assert bits(scored(kernel, forest, X)) == bits(scored(Traversal(forest), forest, X))

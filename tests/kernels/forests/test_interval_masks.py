@@ -44,6 +44,7 @@ def test_rows_and_columns_have_the_bits_of_the_oracle(shape, seed, dtype):
 
     assert bits(scored(kernel, forest, X)) == expected
     assert bits(scored_by_columns(kernel, forest, X)) == expected
+    assert bits(scored(kernel, forest, X[:1])) == expected[: forest.n_outputs]
 
 
 @pytest.mark.parametrize(
