@@ -59,7 +59,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def object_kernel(function: Callable[..., Any]) -> Any:
-    """The same for a function that does touch Python objects, so that no other thread runs meanwhile."""
+    """The same for a function that keeps Python's lock: it touches objects, or lets go of it by itself."""
     return _ready_at_once(kept(function, njit, **{**FLAGS, "nogil": False}))
 
 

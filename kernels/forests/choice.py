@@ -3,6 +3,7 @@
 All of them give the same bits, so nothing but time depends on the choice.
 """
 
+import itertools
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -13,22 +14,19 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels.forests.binning import Unsuited
 from kernels.forests.blended_trees import BlendedTrees
-from kernels.forests.dispatch import by_size
+from kernels.forests.dispatch import BATCH_ROWS, by_size
+from kernels.forests.ending import sum_dtype
 from kernels.forests.forest import CATEGORICAL, Forest
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
-from kernels.forests.simd import VECTOR_BYTES
 from kernels.forests.tabulated import Tabulated
 from kernels.forests.traversal import Traversal
 
-BATCH_ROWS = (1, 64, 256)
-"""The sizes that are tried; a batch is scored by what won at the largest of them that it reaches."""
 TRIAL_SECONDS = 0.02
-"""How long the kernels are tried at one size, together."""
+"""How long the kernels are tried at one size, together: once each at least, and then in turn."""
 SURELY = 2.0
-"""Masks that should be faster than walks by this factor spare walks the trial."""
-STEP_COST = 1.0
-"""A step of a walk, by the cost of looking up a mask row."""
+"""Masks spare walks the trial, and their tables' making, if a row passes so many times more nodes than it
+looks up mask rows."""
 CACHED_BYTES = 1 << 23
 """Tables of at most this size mostly stay in the processor's caches."""
 
@@ -56,7 +54,7 @@ class Choice:
     """The kernels of a forest by size of batch; a ``ForestKernel`` itself.
 
     Attributes:
-        by_rows: The kernel for batches of at least so many rows.
+        by_rows: For each of BATCH_ROWS the kernel for batches of at least so many rows.
     """
 
     def __init__(self, by_rows: Mapping[int, ForestKernel]) -> None:
@@ -75,13 +73,15 @@ class Choice:
 
     @property
     def names(self) -> dict[str, str]:
-        """The kernels' names by size of batch, in words."""
-        return {f"from {n} row{'s' * (n > 1)}": kernel.name for n, kernel in self.by_rows.items()}
+        """The kernels' names, by the size of batch from which on they are used, in words."""
+        kernels = itertools.groupby(self.by_rows.items(), key=lambda item: item[1].name)
+        first_rows = {next(sizes)[0]: name for name, sizes in kernels}
+        return {f"from {n} row{'s' * (n > 1)}": name for n, name in first_rows.items()}
 
     @property
     def name(self) -> str:
         """One name, or each with the size of batch from which it is used."""
-        if len(set(self.names.values())) == 1:
+        if len(self.names) == 1:
             return self.by_rows[BATCH_ROWS[0]].name
         return ", ".join(f"{name} {size}" for size, name in self.names.items())
 
@@ -96,13 +96,10 @@ def choose(forest: Forest, dtype: DTypeLike) -> Choice:
     surely = isinstance(masks, IntervalMasks) and surely_fastest(masks.n_lookups, masks.n_bytes, forest)
     walks = None if surely else _made(Interleaved, forest, dtype)
     for_any: list[ForestKernel] = [kernel for kernel in (masks, walks) if kernel] or [Traversal(forest)]
-    for_many = [*for_any, blends] if blends else for_any
-    return Choice(
-        {
-            n_rows: fastest(for_many if n_rows >= VECTOR_BYTES else for_any, forest, dtype, n_rows)
-            for n_rows in BATCH_ROWS
-        }
-    )
+    for_some = [*for_any, blends] if blends else for_any
+    X = likely_rows(forest, max(BATCH_ROWS)).astype(dtype)
+    out = np.empty((len(X), forest.n_outputs), sum_dtype(forest))
+    return Choice({n: fastest(for_any if n == 1 else for_some, X, out[:n]) for n in BATCH_ROWS})
 
 
 def _made(kind: type[Tabulated], forest: Forest, dtype: DTypeLike) -> Tabulated | None:
@@ -114,7 +111,7 @@ def _made(kind: type[Tabulated], forest: Forest, dtype: DTypeLike) -> Tabulated 
 
 def surely_fastest(n_lookups: int, n_bytes: int, forest: Forest) -> bool:
     """Whether masks of so many lookups a row and so large tables are faster than walks without a trial."""
-    return n_bytes < CACHED_BYTES and n_lookups * SURELY < n_steps(forest) * STEP_COST
+    return n_bytes < CACHED_BYTES and n_lookups * SURELY < n_steps(forest)
 
 
 def n_steps(forest: Forest) -> float:
@@ -123,24 +120,19 @@ def n_steps(forest: Forest) -> float:
     return float(np.log2((n_nodes + 1) / 2).sum())
 
 
-def fastest(kernels: Sequence[ForestKernel], forest: Forest, dtype: DTypeLike, n_rows: int) -> ForestKernel:
-    """The kernel that scores some likely batch of ``n_rows`` in the shortest time."""
+def fastest(kernels: Sequence[ForestKernel], X: NDArray[Any], out: NDArray[Any]) -> ForestKernel:
+    """The kernel that scores as many rows of ``X`` as ``out`` has in the shortest time."""
     if len(kernels) == 1:
         return kernels[0]
-    X = likely_rows(forest, max(n_rows, 256)).astype(dtype)
-    out = np.empty((n_rows, forest.n_outputs), np.float32 if forest.single else np.float64)
-    for kernel in kernels:
-        kernel.score_rows(X[:n_rows], out)
     best = dict.fromkeys(kernels, np.inf)
     stop = time.perf_counter() + TRIAL_SECONDS
-    start = 0
-    while start == 0 or time.perf_counter() < stop:
+    for first in itertools.cycle(range(len(X) - len(out) + 1)):
         for kernel in kernels:
-            first = start % (len(X) - n_rows + 1)
             begin = time.perf_counter()
-            kernel.score_rows(X[first : first + n_rows], out)
+            kernel.score_rows(X[first : first + len(out)], out)
             best[kernel] = min(best[kernel], time.perf_counter() - begin)
-        start += 1
+        if time.perf_counter() >= stop:
+            break
     return min(kernels, key=lambda kernel: best[kernel])
 
 
@@ -148,7 +140,9 @@ def likely_rows(forest: Forest, n_rows: int) -> NDArray[np.float64]:
     """Rows that spread over all leaves: thresholds that occur, or small codes, the same at every load."""
     random = np.random.default_rng(0)
     X = random.integers(0, 32, size=(n_rows, forest.n_features)).astype(np.float64)
-    numeric = (forest.feature >= 0) & ((forest.rule & CATEGORICAL) == 0)
-    for feature in np.unique(forest.feature[numeric]):
-        X[:, feature] = random.choice(forest.threshold[numeric & (forest.feature == feature)], size=n_rows)
+    nodes = np.flatnonzero((forest.feature >= 0) & ((forest.rule & CATEGORICAL) == 0))
+    nodes = nodes[np.argsort(forest.feature[nodes], kind="stable")]
+    features, first = np.unique(forest.feature[nodes], return_index=True)
+    for feature, theirs in zip(features, np.split(nodes, first[1:]), strict=bool(len(features))):
+        X[:, feature] = random.choice(forest.threshold[theirs], size=n_rows)
     return X

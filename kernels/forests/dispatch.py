@@ -1,7 +1,8 @@
 """Hand each batch to the kernel for its size, in machine code.
 
-Asked in Python, a row that is scored in 0.5 µs waits 0.08 µs for it; here it waits 0.015. And a row alone
-is scored before another thread would have begun: to let go of Python's lock for it takes 0.04 µs in vain.
+Asked in Python, a row that is scored in 0.5 µs waits 0.08 µs for it; here it waits 0.015. A single row keeps
+Python's lock: to let go of it and take it back costs another 0.04 µs, and after a row's few microseconds
+hardly another thread would have woken up.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,10 +19,13 @@ from kernels.forests.simd import pointer_at
 from kernels.forests.tabulated import Tabulated
 from kernels.parts import over_arrays
 
+BATCH_ROWS = (1, 32, 64, 256)
+"""The sizes from which on a batch may have another kernel. Blends, for one, take as long for 33 rows as for
+64."""
 N_ROWS, CODE, MODEL = range(3)
 """A route: from how many rows on it is taken, where the kernel's machine code lies, where the model does."""
-ROUTES = 4, 3
-"""How many routes there are, at most, with one at the end that no batch takes; and words in each."""
+ROUTES = len(BATCH_ROWS) + 1, 3
+"""A route for each size, and one at the end that no batch takes; the words of each."""
 NEVER = np.iinfo(np.int64).max
 
 
@@ -65,10 +69,11 @@ def score_rows(address: int, X: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 def by_size(kernels: Mapping[int, Tabulated]) -> Callable[..., None]:
-    """One ``score_rows`` for these kernels of one forest: each for batches of at least so many rows."""
+    """One ``score_rows`` for the kernels of a forest, one for each of BATCH_ROWS."""
     routes = np.full(ROUTES, NEVER, np.int64)
-    for route, (n_rows, kernel_) in enumerate(sorted(kernels.items())):
-        code = address_of_code(type(kernel_).rows_kernel, *kernel_.examples)
-        routes[route] = n_rows, code, kernel_.model.ctypes.data
-    machine_code = entry(score_rows, *next(iter(kernels.values())).examples)
-    return over_arrays(machine_code, routes, [kernel_.score_rows for kernel_ in kernels.values()])
+    for route, n_rows in enumerate(BATCH_ROWS):
+        tabulated = kernels[n_rows]
+        code = address_of_code(type(tabulated).rows_kernel, *tabulated.examples)
+        routes[route] = n_rows, code, tabulated.model.ctypes.data
+    machine_code = entry(score_rows, *kernels[BATCH_ROWS[0]].examples)
+    return over_arrays(machine_code, routes, [tabulated.score_rows for tabulated in kernels.values()])

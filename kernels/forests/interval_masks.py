@@ -28,7 +28,9 @@ costs anything. Everything is done for many trees at once: a mask row holds ROW_
 16, 32 or 64 bits, one tree each, and the trees in it make up a block. A block has a mask row per
 feature and interval between *its own* thresholds; ``local`` leads from a row's bin among all
 thresholds of the forest to the mask row. Features of few bins share a lookup (see ``joint_columns``).
-Many rows at once are mostly for ``blended_trees``.
+A single row goes through the blocks with its bins at hand, so for it ``by_bin`` has what ``local`` says in
+another order: all blocks' mask rows of one bin are neighbours. Many rows at once are mostly for
+``blended_trees``.
 """
 
 from collections.abc import Sequence
@@ -86,8 +88,7 @@ PARTS = (
     BIAS,
     DIVISOR,
 ) = range(len(PARTS))
-"""A model is int64[MODEL_PARTS, 2], the address and length of each array, then of a tally's two: one argument
-where fifteen cost 0.8 µs."""
+"""A model is int64[MODEL_PARTS, 2], the address and length of each array, then of a tally's two."""
 MODEL_PARTS = len(PARTS) + len(NO_TALLY)
 LEAF_BYTES = 2048
 """Leaf numbers found before their values are added, one byte each: 64 rows in a block of 32 trees. Then the
@@ -364,7 +365,7 @@ def add_run_of_row(
 
 def _tabulated(forest: Forest, dtype: DTypeLike) -> Sequence[NDArray[Any]]:
     binning = Binning.of(forest, dtype)
-    return gather_parts(PARTS, {}, binning, MaskTables.of(forest, binning, join=True), Ending.of(forest))
+    return gather_parts(PARTS, {}, binning, MaskTables.of(forest, binning), Ending.of(forest))
 
 
 class IntervalMasks(Tabulated):

@@ -20,7 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 from kernels.array_file import map_arrays, write_arrays
 from kernels.compiler import sources_digest
 from kernels.forests.blended_trees import BlendedTrees
-from kernels.forests.choice import BATCH_ROWS, Choice, choose
+from kernels.forests.choice import Choice, choose
+from kernels.forests.dispatch import BATCH_ROWS
 from kernels.forests.forest import Forest
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks

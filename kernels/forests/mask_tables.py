@@ -79,19 +79,13 @@ class MaskTables:
     leaf_value: NDArray[Any]
 
     @classmethod
-    def of(cls, forest: Forest, binning: Binning, *, join: bool = False) -> "MaskTables":
-        """The tables of ``forest``; raises Unsuited if a tree has more than 64 leaves.
-
-        Args:
-            forest: The forest.
-            binning: Its bins.
-            join: Look up columns of few bins together.
-        """
+    def of(cls, forest: Forest, binning: Binning) -> "MaskTables":
+        """The tables of ``forest``; raises Unsuited if a tree has more than 64 leaves."""
         leaves = LeafNumbers.of(forest)
         layout = _Layout.of(forest, leaves)
         blocks, n_bins = layout.blocks, binning.n_bins
         lookups = lookups_of(forest, binning, leaves.struck, layout.tree_block, layout.tree_bit)
-        joints = choose_joints(lookups, n_bins, len(blocks)) if join else []
+        joints = choose_joints(lookups, n_bins, len(blocks))
         lookups = joined(lookups, joints, n_bins)
         n_bins = np.append(n_bins, [np.prod(n_bins[list(joint)]) for joint in joints]).astype(np.int64)
         local_start = np.cumsum([0, *(len(lookup.numbers) for lookup in lookups)])
@@ -105,7 +99,10 @@ class MaskTables:
         for lookup, place in zip(lookups, places, strict=True):
             by_bin[first_bin[lookup.column] :][: len(place), lookup.block] = place
         columns = np.array([lookup.column for lookup in lookups], np.uint32)
-        columns_used, own_columns = np.unique(columns), _own_columns(columns, blocks)
+        columns_used = np.unique(columns)
+        own_columns = _own_columns(columns, columns_used, blocks)
+        bounds = np.cumsum([0, *map(len, own_columns)])
+        blocks["first_own"], blocks["end_own"] = bounds[:-1], bounds[1:]
         return cls(
             blocks=blocks,
             runs=layout.runs,
@@ -115,26 +112,23 @@ class MaskTables:
             local=np.concatenate([np.empty(0, np.uint16), *places]),
             by_bin=by_bin,
             columns_used=columns_used,
-            own_columns=own_columns,
+            own_columns=np.concatenate([np.empty(0, np.uint32), *own_columns]),
             first_bin=(first_bin[:-1] * len(blocks)).astype(np.uint32),
             leaf_value=_leaf_table(forest, layout, leaves.leaf),
         )
 
 
-def _own_columns(columns: NDArray[np.uint32], blocks: NDArray[Any]) -> NDArray[np.uint32]:
-    """Where in all columns used, sorted, those of blocks are that use at most 1 / SPARSE of them.
-
-    The blocks learn where theirs are.
-    """
-    used, place = np.unique(columns, return_inverse=True)
-    own = [np.empty(0, np.uint32)]
-    for block in blocks:
-        n_pairs = block["end_pair"] - block["first_pair"]
-        block["first_own"] = block["end_own"] = sum(map(len, own))
-        if n_pairs * SPARSE <= len(used):
-            own.append(place[block["first_pair"] : block["end_pair"]].astype(np.uint32))
-            block["end_own"] += n_pairs
-    return np.concatenate(own)
+def _own_columns(
+    columns: NDArray[np.uint32], columns_used: NDArray[np.uint32], blocks: NDArray[Any]
+) -> list[NDArray[np.uint32]]:
+    """By block, the places of its columns in those that any block uses if they are few of them, else none."""
+    own = []
+    for first, end in blocks[["first_pair", "end_pair"]].tolist():
+        is_sparse = (end - first) * SPARSE <= len(columns_used)
+        own.append(
+            np.searchsorted(columns_used, columns[first : end if is_sparse else first]).astype(np.uint32)
+        )
+    return own
 
 
 @dataclass(frozen=True, slots=True, eq=False)

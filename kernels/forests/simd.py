@@ -9,7 +9,8 @@ caller guarantees that every index is in range.
     add_at         add to an integer in memory, whichever threads do so at the same time
     stack_memory   memory that the function gives back when it returns
     rank16         how many of 16 sorted edges lie below a value
-    exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane
+    exit_leaves    AND one mask row per feature, then the number of the lowest bit in each lane;
+                   exit_leaves_of_row does so for a single row
     walks          take many walks to their leaves, a step each in turn
     blends         compare a byte of each of many rows, and take another's byte over where it is greater
 """

@@ -122,10 +122,15 @@ def _count(options: argparse.Namespace) -> int:
 def _started(
     library: str, model: Model, options: argparse.Namespace, stack: contextlib.ExitStack
 ) -> Worker | None:
-    """A contender that has shown that it scores right, or ``None``."""
+    """A contender that has shown that it scores right, or ``None``.
+
+    Ours at each size that is timed, since another kernel may be at work there.
+    """
+    sizes = {N_CHECKED_IN_BATCH, *(options.sizes if is_ours(library) else ())}
     try:
         worker = stack.enter_context(Worker(library, model, options.core, may_install=not options.quick))
-        n_off = worker.n_differing(min(N_CHECKED_IN_BATCH, worker.ready.most_rows))
+        most_rows = min(worker.ready.most_rows, kernel_models.N_CHECKED)
+        n_off = max(worker.n_differing(min(n_rows, most_rows)) for n_rows in sizes)
     except PeerUnavailable as reason:
         _progress(f"{model.name}: without {library}: {reason}")
         return None

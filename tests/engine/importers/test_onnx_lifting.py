@@ -71,6 +71,14 @@ def odd_rows(path, dtype=np.float32):
     return troubled_rows(forest_of(path), 500, seed=11, dtype=dtype)
 
 
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_a_regressor_of_any_opset_keeps_the_runtimes_bits(version, tmp_path):
+    model = a_graph(a_stump(), TensorProto.FLOAT, 2, 1, version)
+    path = lifted(model, tmp_path)
+    rows = odd_rows(path)
+    assert same_bits(margins_of(path, rows), runtime_scores(model, rows))
+
+
 @pytest.mark.parametrize(
     "modes", [("BRANCH_LEQ", "BRANCH_GT"), ("BRANCH_LT", "BRANCH_GTE"), ("BRANCH_LT",) * 2]
 )

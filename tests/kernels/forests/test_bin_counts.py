@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from kernels.forests.bin_counts import SEEN, STRIDE
 from kernels.forests.binning import Binning, Unsuited, set_members
 from kernels.forests.blended_trees import BlendedTrees
-from kernels.forests.choice import BATCH_ROWS, Choice, choose
+from kernels.forests.choice import Choice, choose
 from kernels.forests.counting import Counting
+from kernels.forests.dispatch import BATCH_ROWS
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
 from kernels.forests.traversal import Traversal
@@ -120,7 +121,8 @@ def test_kernels_that_take_turns_by_size_of_batch_count_together():
     random = np.random.default_rng(2)
     forest = random_forest(Shape(n_trees=30), random)
     masks, walks = IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)
-    counter = Counting(Choice({1: masks, 64: walks, 256: masks}), forest, np.float32)
+    turns = dict(zip(BATCH_ROWS, (masks, walks, masks, walks), strict=True))
+    counter = Counting(Choice(turns), forest, np.float32)
 
     for n_rows in (STRIDE, 10 * STRIDE, 30 * STRIDE):
         scored(counter, forest, random_rows(forest, n_rows, np.float32, random))

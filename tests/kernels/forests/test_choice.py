@@ -1,13 +1,17 @@
 """The choice of a kernel changes the time a score takes, never the score."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.forests.choice import BATCH_ROWS, Choice, choose, fastest, likely_rows
+from kernels.forests import choice as module
+from kernels.forests.blended_trees import BlendedTrees
+from kernels.forests.choice import TRIAL_SECONDS, Choice, choose, fastest, likely_rows
+from kernels.forests.dispatch import BATCH_ROWS
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
 from kernels.forests.traversal import Traversal
@@ -74,26 +78,38 @@ def test_a_forest_that_fits_no_table_is_walked():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "expected"), [(0, 0), (1, 0), (63, 0), (64, 1), (255, 1), (256, 2), (10**6, 2)]
+    ("n_rows", "expected"),
+    [(0, 0), (1, 0), (31, 0), (32, 1), (63, 1), (64, 2), (255, 2), (256, 3), (10**6, 3)],
 )
 def test_a_batch_is_scored_by_the_winner_at_the_largest_size_it_reaches(n_rows, expected):
     forest = random_forest(Shape(), np.random.default_rng(0))
-    kernels = [Traversal(forest), IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)]
+    kinds = (Interleaved, IntervalMasks, BlendedTrees)
+    kernels = [Traversal(forest), *(kind(forest, np.float32) for kind in kinds)]
     choice = Choice(dict(zip(BATCH_ROWS, kernels, strict=True)))
 
     assert choice.kernel_for(n_rows) is kernels[expected]
 
 
-def test_different_winners_are_all_named():
+def test_kernels_without_tables_are_found_by_the_size_of_a_batch_too():
+    forest = random_forest(Shape(), np.random.default_rng(0))
+    traversal, masks = Traversal(forest), IntervalMasks(forest, np.float32)
+    choice = Choice(dict(zip(BATCH_ROWS, (traversal, masks, traversal, masks), strict=True)))
+
+    for n_rows in (1, 40, 70):
+        X = random_rows(forest, n_rows, np.float32, np.random.default_rng(1))
+        assert bits(scored(choice, forest, X)) == bits(scored(traversal, forest, X))
+
+
+def test_different_winners_are_named_where_they_begin():
     forest = random_forest(Shape(), np.random.default_rng(0))
     masks, walks = IntervalMasks(forest, np.float32), Interleaved(forest, np.float32)
 
-    choice = Choice({1: masks, 64: masks, 256: walks})
+    choice = Choice(dict(zip(BATCH_ROWS, (masks, masks, walks, masks), strict=True)))
 
     assert choice.names == {
         "from 1 row": "interval masks",
-        "from 64 rows": "interval masks",
-        "from 256 rows": "interleaved traversal",
+        "from 64 rows": "interleaved traversal",
+        "from 256 rows": "interval masks",
     }
     assert all(name in choice.name for name in choice.names.values())
 
@@ -101,8 +117,33 @@ def test_different_winners_are_all_named():
 def test_the_faster_kernel_wins_the_trial():
     forest = random_forest(Shape(n_trees=140, max_leaves=32), np.random.default_rng(0))
     walks, plain = Interleaved(forest, np.float32), Traversal(forest)
+    X = likely_rows(forest, 1024).astype(np.float32)
 
-    assert fastest([plain, walks], forest, np.float32, 1024) is walks
+    assert fastest([plain, walks], X, np.empty((1024, 1))) is walks
+
+
+class Slow:
+    """A kernel that takes longer than a trial may, and counts its calls."""
+
+    name = "slow"
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.n_calls = 0
+
+    def score_rows(self, X, out):
+        self.clock.now += 2 * TRIAL_SECONDS
+        self.n_calls += 1
+
+
+def test_a_trial_ends_as_soon_as_each_kernel_had_its_turn_if_its_time_is_over(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    kernels = [Slow(clock), Slow(clock)]
+
+    fastest(kernels, np.empty((256, 3)), np.empty((64, 1)))
+
+    assert [kernel.n_calls for kernel in kernels] == [1, 1]
 
 
 def test_trial_rows_reach_both_sides_of_most_splits():

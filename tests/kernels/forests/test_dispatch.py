@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kernels.compiler import address_of_code, entry, kernel, object_kernel
 from kernels.forests.blended_trees import BlendedTrees
-from kernels.forests.dispatch import by_size, call_at
+from kernels.forests.dispatch import BATCH_ROWS, by_size, call_at
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
 from tests.kernels.drawn_forests import Shape, random_forest, random_rows, scored
@@ -20,20 +20,20 @@ from tests.reference import bits
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_batch_goes_where_its_size_says(dtype: type, single: bool) -> None:
     """Each kernel has another forest here, so the scores tell who was asked."""
-    forests = [random_forest(Shape(single=single), np.random.default_rng(seed)) for seed in range(3)]
-    kinds = (Interleaved, IntervalMasks, BlendedTrees)
+    forests = [random_forest(Shape(single=single), np.random.default_rng(seed)) for seed in range(4)]
+    kinds = (Interleaved, IntervalMasks, BlendedTrees, IntervalMasks)
     kernels = {
-        n_rows: kind(forest, dtype) for n_rows, kind, forest in zip((1, 64, 256), kinds, forests, strict=True)
+        n_rows: kind(forest, dtype) for n_rows, kind, forest in zip(BATCH_ROWS, kinds, forests, strict=True)
     }
     X = random_rows(forests[0], 300, dtype, np.random.default_rng(3))
     expected = [bits(scored(kernel, forests[0], X)) for kernel in kernels.values()]
-    assert expected[0] != expected[1] != expected[2] != expected[0]
+    assert len(set(map(tuple, expected))) == len(kernels)
 
     score = by_size(kernels)
     del kernels
     gc.collect()  # the call alone keeps alive what it reads
 
-    for n_rows, whose in ((0, 0), (1, 0), (63, 0), (64, 1), (255, 1), (256, 2), (300, 2)):
+    for n_rows, whose in ((0, 0), (1, 0), (31, 0), (32, 1), (63, 1), (64, 2), (255, 2), (256, 3), (300, 3)):
         out = np.empty((n_rows, 1), np.float32 if single else np.float64)
         score(X[:n_rows], out)
         assert bits(out) == expected[whose][: len(bits(out))], n_rows

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kernels.forests import kept_choice as module
 from kernels.forests.blended_trees import BlendedTrees
-from kernels.forests.choice import BATCH_ROWS, Choice
+from kernels.forests.choice import Choice
+from kernels.forests.dispatch import BATCH_ROWS
 from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import IntervalMasks
 from kernels.forests.kept_choice import choice_key, kept_choice
@@ -51,13 +52,14 @@ def test_different_winners_are_kept_as_they_were_chosen(tmp_path, monkeypatch):
     forest = some_forest()
     kinds = (Interleaved, IntervalMasks, BlendedTrees)
     walks, masks, blends = (kind(forest, np.float32) for kind in kinds)
-    monkeypatch.setattr(module, "choose", lambda *_: Choice({1: walks, 64: masks, 256: blends}))
+    chosen = (walks, masks, masks, blends)
+    monkeypatch.setattr(module, "choose", lambda *_: Choice(dict(zip(BATCH_ROWS, chosen, strict=True))))
     kept_choice(forest, np.float32, "digest", tmp_path)
     monkeypatch.delattr(module, "choose")  # the second time nobody asks
 
     kept = kept_choice(forest, np.float32, "digest", tmp_path)
 
-    assert [kept.by_rows[n_rows].name for n_rows in BATCH_ROWS] == [walks.name, masks.name, blends.name]
+    assert [kept.by_rows[n_rows].name for n_rows in BATCH_ROWS] == [kernel.name for kernel in chosen]
     X = random_rows(forest, 1100, np.float32, np.random.default_rng(3))
     assert bits(scored(kept, forest, X)) == bits(scored(Traversal(forest), forest, X))
 
