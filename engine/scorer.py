@@ -5,7 +5,8 @@ the thread. Prepare makes the numbers, a backend the margins, a link the scores.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
@@ -34,7 +35,7 @@ BACKENDS = {
 }
 """The module whose ``load(bundle)`` makes the backend; imported when a bundle wants it."""
 
-WARM_ROWS = (1, 16, 2048)
+WARM_ROWS = (1, 16, 32, 64, 256, 2048)
 """Batch sizes which between them take every path through a kernel."""
 NAMED_ROWS = 3
 """Bad rows that an error names."""
@@ -83,13 +84,16 @@ class Scorer:
         self._dtype = np.dtype(self.schema.output.type)
         # At hand, since a single row feels each step from the scorer to its backend's kernel.
         self._n_outputs, self._margin_dtype = backend.n_outputs, backend.margin_dtype
-        self._margins_of_rows = backend.score_rows
         link = bundle.manifest.link
         self._apply_link = link_between(link.name, link.scale, self._margin_dtype, self._dtype)
         self._in_place = self._margin_dtype == self._dtype
         self._after = bundle.manifest.after or NOTHING
         self._finished = self._in_place and link.name == "identity" and self._after == NOTHING
         _check_outputs(bundle, backend)
+
+    @cached_property
+    def _margins_of_rows(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+        return self._backend.score_rows
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: Device = "cpu", count_bins: bool = False) -> Self:

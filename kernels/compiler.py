@@ -123,12 +123,18 @@ def sources_digest(file: str) -> str:
     found = {Path(file)}
     waiting = [Path(file)]
     while waiting:
-        for name in OUR_IMPORT.findall(waiting.pop().read_text()):
-            path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-            if path not in found:
-                found.add(path)
-                waiting.append(path)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(found))).hexdigest()[:12]
+        imported = _source(waiting.pop())[1] - found
+        found |= imported
+        waiting += imported
+    return hashlib.sha256(b"".join(_source(path)[0] for path in sorted(found))).hexdigest()[:12]
+
+
+@functools.cache
+def _source(path: Path) -> tuple[bytes, frozenset[Path]]:
+    """What is in a file, and the kernel modules that it imports."""
+    text = path.read_bytes()
+    modules = (name.split(".") for name in OUR_IMPORT.findall(text.decode()))
+    return text, frozenset(ROOT.joinpath(*module).with_suffix(".py") for module in modules)
 
 
 def entry(function: Any, *examples: Any) -> Callable[..., Any]:

@@ -1,8 +1,12 @@
 """Tree ensembles on the forest kernels."""
 
 import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.backends.cache_folder import cache_folder
 from engine.backends.device import on_device
@@ -28,8 +32,12 @@ class ForestBackend:
         self.n_outputs = forest.n_outputs
         self.margin_dtype = sum_dtype(forest)
         self._kernel = kernel
-        self.score_rows = self._kernel.score_rows
         self.score_columns = self._kernel.score_columns
+
+    @cached_property
+    def score_rows(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+        """The kernel's, whose machine code is loaded when it is first asked for."""
+        return self._kernel.score_rows
 
     @property
     def name(self) -> str:

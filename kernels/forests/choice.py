@@ -7,6 +7,7 @@ import itertools
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,9 +60,10 @@ class Choice:
 
     def __init__(self, by_rows: Mapping[int, ForestKernel]) -> None:
         self.by_rows = dict(by_rows)
-        self.score_rows = self._for_rows()
 
-    def _for_rows(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+    @cached_property
+    def score_rows(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+        """As a ``ForestKernel``'s."""
         tabulated = {n: kernel for n, kernel in self.by_rows.items() if isinstance(kernel, Tabulated)}
         if len(tabulated) == len(self.by_rows):
             return by_size(tabulated)

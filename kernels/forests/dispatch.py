@@ -76,4 +76,4 @@ def by_size(kernels: Mapping[int, Tabulated]) -> Callable[..., None]:
         code = address_of_code(type(tabulated).rows_kernel, *tabulated.examples)
         routes[route] = n_rows, code, tabulated.model.ctypes.data
     machine_code = entry(score_rows, *kernels[BATCH_ROWS[0]].examples)
-    return over_arrays(machine_code, routes, [tabulated.score_rows for tabulated in kernels.values()])
+    return over_arrays(machine_code, routes, list(kernels.values()))

@@ -17,13 +17,14 @@ from kernels.parts import addresses_of, over_arrays
 class Tabulated:
     """Scores a forest by tables made of it; a kind of them says how they are made, and who reads them.
 
+    Machine code is loaded when it is first asked for: a batch job needs none for rows.
+
     Attributes:
         name: Of the kind.
         part_names: Of its tables.
         arrays: Its tables, as ``part_names`` says; made from the forest unless given.
         model: Where they are, with those of a tally: int64[n, 2], the argument of the kernels.
         examples: Of the arguments of ``rows_kernel``.
-        score_rows: Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K]).
     """
 
     name: ClassVar[str]
@@ -42,9 +43,14 @@ class Tabulated:
         self.arrays = type(self).tables_of(forest, dtype) if arrays is None else arrays
         self.model = addresses_of((*self.arrays, *tally))
         self.examples = self.model.ctypes.data, np.empty((1, 1), dtype), np.empty((1, 1), sum_dtype(forest))
-        machine_code = entry(type(self).rows_kernel, *self.examples)
-        self.score_rows = over_arrays(machine_code, self.model, (*self.arrays, *tally))
+        self._tally = tally
         self._value = np.empty(1, dtype)
+
+    @cached_property
+    def score_rows(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+        """Writes the margins of ``X`` (C-order [n, F]) to ``out`` (C-order [n, K])."""
+        machine_code = entry(type(self).rows_kernel, *self.examples)
+        return over_arrays(machine_code, self.model, (*self.arrays, *self._tally))
 
     def score_columns(self, columns: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
         """The same for ``F`` contiguous columns of ``n`` values."""

@@ -12,7 +12,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -66,12 +66,12 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def compare(
-    model: Model, sizes: Iterable[int], libraries: Iterable[str], options: argparse.Namespace
+    model: Model, sizes: Collection[int], libraries: Iterable[str], options: argparse.Namespace
 ) -> list[Measurement]:
     """Measure all contenders on a model; those that fail are named on stderr and left out."""
     measurements = []
     with contextlib.ExitStack() as stack:
-        workers = [w for name in libraries if (w := _started(name, model, options, stack))]
+        workers = [w for name in libraries if (w := _started(name, model, sizes, options, stack))]
         for n_rows in [n for n in sizes if n >= LEAST_ROWS.get(model.kind, 1)]:
             able = [worker for worker in workers if n_rows <= worker.ready.most_rows]
             times = _rounds(able, n_rows, options)
@@ -120,17 +120,21 @@ def _count(options: argparse.Namespace) -> int:
 
 
 def _started(
-    library: str, model: Model, options: argparse.Namespace, stack: contextlib.ExitStack
+    library: str,
+    model: Model,
+    sizes: Collection[int],
+    options: argparse.Namespace,
+    stack: contextlib.ExitStack,
 ) -> Worker | None:
     """A contender that has shown that it scores right, or ``None``.
 
     Ours at each size that is timed, since another kernel may be at work there.
     """
-    sizes = {N_CHECKED_IN_BATCH, *(options.sizes if is_ours(library) else ())}
+    checked = {N_CHECKED_IN_BATCH, *(sizes if is_ours(library) else ())}
     try:
         worker = stack.enter_context(Worker(library, model, options.core, may_install=not options.quick))
         most_rows = min(worker.ready.most_rows, kernel_models.N_CHECKED)
-        n_off = max(worker.n_differing(min(n_rows, most_rows)) for n_rows in sizes)
+        n_off = max(worker.n_differing(min(n_rows, most_rows)) for n_rows in checked)
     except PeerUnavailable as reason:
         _progress(f"{model.name}: without {library}: {reason}")
         return None

@@ -55,8 +55,9 @@ def test_in_the_simulator_the_twins_are_compared_and_timed():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[2:]] == [
-        "interval masks",
+    on_the_cpu, *others = [line.split("|")[1].strip() for line in done.stdout.splitlines()[2:]]
+    assert on_the_cpu  # which kernel, its trial says
+    assert others == [
         "binned traversal (CUDA)",
         "traversal (CUDA)",
         "linear: ns per row",
