@@ -19,13 +19,14 @@ class Disconnected(Exception):
     """The client went away in the middle of its body."""
 
 
-async def read_body(receive: Receive, length: bytes | None, limit: int) -> bytes:
+async def read_body(receive: Receive, length: bytes | None, limit: int, hold: Callable[[int], None]) -> bytes:
     """The body of a request, at most ``limit`` bytes.
 
     Args:
         receive: ASGI.
         length: The ``Content-Length`` header, if there is one.
         limit: Refused beyond, as soon as it is known.
+        hold: Told of bytes when they have arrived; may raise.
 
     Raises:
         BodyTooLarge: At the header if it says so, else at the first byte too many.
@@ -39,15 +40,16 @@ async def read_body(receive: Receive, length: bytes | None, limit: int) -> bytes
         body: bytes = message.get("body", b"")
         if len(body) > limit:
             raise _too_large(limit)
+        hold(len(body))
         return body
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_rest(message, receive, limit)
+            return await _read_rest(message, receive, limit, hold)
     except TimeoutError:
         raise SlowBody(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
 
 
-async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes:
+async def _read_rest(message: Message, receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes:
     parts, size = [], 0
     while True:
         if message["type"] != "http.request":
@@ -56,6 +58,7 @@ async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes:
         size += len(part)
         if size > limit:
             raise _too_large(limit)
+        hold(len(part))
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 HTML = (b"content-type", b"text/html; charset=utf-8")
 BODIES_AT_ONCE = 16
 """Bodies of the largest size that are there at the same time; those answered past ASGI are not counted."""
+SHORT_BODY_BYTES = 1 << 16
+"""Bodies up to it have the room of one more to themselves, however many long ones there are."""
 Reload = Callable[[str], Awaitable[None]]
 Scoring = tuple[ServedModel, str]
 """A model and the verb ``infer`` or ``score``."""
@@ -188,22 +190,30 @@ class ScoringApp:
             passage.cancel()
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        length = headers.get(b"content-length")
-        with self._room_for_body(length):
-            return await read_body(receive, length, self.max_body_bytes)
+        with self._holding() as hold:
+            return await read_body(receive, headers.get(b"content-length"), self.max_body_bytes, hold)
 
     @contextmanager
-    def _room_for_body(self, length: bytes | None) -> Iterator[None]:
-        """Keep the memory of bodies that are there at the same time within bounds."""
-        known = length is not None and length.isdigit()
-        size = min(int(length or 0), self.max_body_bytes) if known else self.max_body_bytes
-        if self._held_bytes + size > BODIES_AT_ONCE * self.max_body_bytes:
-            raise Overloaded(f"bodies of {self._held_bytes} bytes are here already; try again later")
-        self._held_bytes += size
+    def _holding(self) -> Iterator[Callable[[int], None]]:
+        """Keep the memory of bodies that are there at the same time within bounds.
+
+        What has arrived of a body counts, not what its client has announced: else some clients that announce
+        much and send nothing would keep everybody else out.
+        """
+        held = 0
+
+        def hold(n_bytes: int) -> None:
+            nonlocal held
+            rooms = BODIES_AT_ONCE + (held + n_bytes <= SHORT_BODY_BYTES)
+            if self._held_bytes + n_bytes > rooms * self.max_body_bytes:
+                raise Overloaded(f"bodies of {self._held_bytes} bytes are here already; try again later")
+            self._held_bytes += n_bytes
+            held += n_bytes
+
         try:
-            yield
+            yield hold
         finally:
-            self._held_bytes -= size
+            self._held_bytes -= held
 
     def _complete(self, answer: Answer) -> None:
         answer.headers.append((b"content-length", b"%d" % len(answer.body)))

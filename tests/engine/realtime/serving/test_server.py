@@ -193,18 +193,42 @@ def test_a_body_over_a_small_limit_is_refused_on_the_short_way_too(scorers: Mapp
         assert (reply.status, list(reply.json)) == (413, ["error"])
 
 
-def test_bodies_that_are_read_at_the_same_time_have_a_bound(scorers: Mapping[str, Scorer]) -> None:
+def wait_until_held(engine: Engine, n_bytes: int) -> None:
+    wait_until(lambda: engine.app._held_bytes == n_bytes)
+
+
+def wait_until_in_flight(engine: Engine, n_requests: int) -> None:
+    wait_until(lambda: engine.app.in_flight == n_requests)
+
+
+LONG = b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+
+
+def test_bodies_that_are_there_at_the_same_time_have_a_bound(scorers: Mapping[str, Scorer]) -> None:
     settings = Serve(port=0, slo=Slo(10_000), max_body_bytes=200_000, drain_s=1.0)
-    head = b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
     for engine in start(lambda: ScoringApp(scorers, settings), settings):
         with ExitStack() as stack:
             address = ("127.0.0.1", engine.port)
             for _ in range(BODIES_AT_ONCE):
-                stack.enter_context(socket.create_connection(address, timeout=10)).sendall(head)
-            while engine.app.in_flight < BODIES_AT_ONCE:
-                pass
-            assert exchange(engine, head, 1)[0][0] == 429
+                client = stack.enter_context(socket.create_connection(address, timeout=10))
+                client.sendall(LONG + b" " * 199_999)
+            wait_until_held(engine, BODIES_AT_ONCE * 199_999)
+            assert exchange(engine, LONG + b" " * 190_000, 1)[0][0] == 429
             assert engine.ask("POST", "/v1/models/numeric/score", BODY.encode()).status == 200
+            assert engine.ask("POST", "/v2/repository/index", b"{}").status == 200
+        wait_until_held(engine, 0)
+
+
+def test_clients_that_announce_much_and_send_nothing_keep_nobody_out(scorers: Mapping[str, Scorer]) -> None:
+    settings = Serve(port=0, slo=Slo(10_000), max_body_bytes=200_000, drain_s=1.0)
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        with ExitStack() as stack:
+            address = ("127.0.0.1", engine.port)
+            for _ in range(2 * BODIES_AT_ONCE):
+                stack.enter_context(socket.create_connection(address, timeout=10)).sendall(LONG)
+            wait_until_in_flight(engine, 2 * BODIES_AT_ONCE)
+            assert exchange(engine, post(BODY + " " * 100_000, "Connection: close"), 1)[0][0] == 200
+            assert engine.ask("POST", "/v2/repository/index", b"{}").status == 200
 
 
 @pytest.mark.parametrize("header", ["", "Connection: keep-alive\r\n", "Proxy-Connection: keep-alive\r\n"])
