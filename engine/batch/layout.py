@@ -1,5 +1,6 @@
 """What the files of an output look like: columns, types, names, codec."""
 
+import hashlib
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -50,7 +51,7 @@ class Layout:
         return self.schema.empty_table().rename_columns(names)
 
     def file_name(self, unit: Unit) -> str:
-        """``part-00017-1f2e3d4c.parquet``."""
+        """``part-00017-1f2e3d4c5b6a.parquet``."""
         return f"part-{unit.name}-{self.suffix}.parquet"
 
 
@@ -66,8 +67,13 @@ def layout_of(plan: Plan, output: Output) -> Layout:
         partition_by=options.partition_by,
         quarantine=options.on_bad_row == "quarantine",
         compression=options.compression,
-        suffix=plan.job[:8],
+        suffix=suffix_of(plan.job),
     )
+
+
+def suffix_of(job: str) -> str:
+    """What the names of a job's files end in, and no other job's: ids may have much in common."""
+    return hashlib.sha256(job.encode()).hexdigest()[:12]
 
 
 def score_name(output: int) -> str:

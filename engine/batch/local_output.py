@@ -28,7 +28,8 @@ from engine.errors import JobChanged, OutputExists, StorageFailed
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 RENAME_SWAP = 2  # the same number, by chance, in macOS
-LOCK = "lock"
+LOCK = ".lock"
+"""No job has an id like it."""
 
 
 class SyncedFile:

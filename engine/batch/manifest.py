@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.batch.plan import InputFile, Options
+from engine.batch.plan import InputFile, JobId, Options
 from engine.errors import OutputExists
 
 MANIFEST = "_manifest.json"
@@ -78,7 +78,7 @@ class JobRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         finished: When it was published, UTC in ISO 8601.
     """
 
-    job: str
+    job: JobId
     model: str
     revision: str
     bundle: str

@@ -144,55 +144,74 @@ def version_path(job: str, attempt_name: str) -> str:
 
 def get(location: str, name: str) -> tuple[bytes, str] | None:
     """An object's bytes and ETag, None if there is none."""
-    client, bucket, prefix = _client(location)
-    try:
-        answer = client.get_object(Bucket=bucket, Key=prefix + name)
-        return answer["Body"].read(), answer["ETag"]
-    except client.exceptions.ClientError as error:
-        if _code(error) in ABSENT:
-            return None
-        raise _failed(location, error) from error
+    with _in_words(location):
+        client, bucket, prefix = _client(location)
+        try:
+            answer = client.get_object(Bucket=bucket, Key=prefix + name)
+            return answer["Body"].read(), answer["ETag"]
+        except client.exceptions.ClientError as error:
+            if _code(error) in ABSENT:
+                return None
+            raise
 
 
 def put(location: str, name: str, data: bytes, **condition: str) -> bool:
     """Write an object, under ``CREATE`` or ``IfMatch=etag``; False if the condition does not hold."""
-    client, bucket, prefix = _client(location)
-    try:
-        client.put_object(Bucket=bucket, Key=prefix + name, Body=data, **condition)
-    except client.exceptions.ClientError as error:
-        if _code(error) in TAKEN:
-            return False
-        raise _failed(location, error) from error
+    with _in_words(location):
+        client, bucket, prefix = _client(location)
+        try:
+            client.put_object(Bucket=bucket, Key=prefix + name, Body=data, **condition)
+        except client.exceptions.ClientError as error:
+            if _code(error) in TAKEN:
+                return False
+            raise
     return True
 
 
 def list_names(location: str, folder: str) -> list[str]:
     """Names directly below a folder (ending in ``/`` or empty): of objects and of folders."""
-    client, bucket, prefix = _client(location)
     found: list[str] = []
-    pages = client.get_paginator("list_objects_v2")
-    try:
+    with _in_words(location):
+        client, bucket, prefix = _client(location)
+        pages = client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix + folder, Delimiter="/"):
             found += [item["Key"] for item in page.get("Contents", ())]
             found += [item["Prefix"].rstrip("/") for item in page.get("CommonPrefixes", ())]
-    except client.exceptions.ClientError as error:
-        raise _failed(location, error) from error
     return [name[len(prefix + folder) :] for name in found if len(name) > len(prefix + folder)]
 
 
 def walk(location: str, folder: str) -> list[str]:
     """Names of all objects below a folder, without the folder."""
-    client, bucket, prefix = _client(location)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + folder)
-    return [item["Key"][len(prefix + folder) :] for page in pages for item in page.get("Contents", ())]
+    with _in_words(location):
+        client, bucket, prefix = _client(location)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + folder)
+        return [item["Key"][len(prefix + folder) :] for page in pages for item in page.get("Contents", ())]
 
 
 def delete(location: str, names: Sequence[str]) -> None:
     """Remove objects; those that are not there count as removed."""
-    client, bucket, prefix = _client(location)
-    for start in range(0, len(names), 1000):
-        keys = [{"Key": prefix + name} for name in names[start : start + 1000]]
-        client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    with _in_words(location):
+        client, bucket, prefix = _client(location)
+        for start in range(0, len(names), 1000):
+            keys = [{"Key": prefix + name} for name in names[start : start + 1000]]
+            answer = client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+            for refused in answer.get("Errors", ())[:1]:
+                raise _failed(location, f"{refused.get('Key')}: {refused.get('Message')}")
+
+
+@contextmanager
+def _in_words(location: str) -> Iterator[None]:
+    """Whatever a store refuses, and that it cannot be reached, as ``StorageFailed``."""
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError as error:
+        raise StorageFailed(
+            "output on an object store needs boto3: pip install 'tandem-scoring[s3]'"
+        ) from error
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise _failed(location, error) from error
 
 
 def _client(location: str) -> tuple[Any, str, str]:
@@ -202,12 +221,8 @@ def _client(location: str) -> tuple[Any, str, str]:
 
 @lru_cache(maxsize=8)
 def _make_client(location: str) -> tuple[Any, str, str]:
-    try:
-        import boto3
-    except ImportError as error:
-        raise StorageFailed(
-            "output on an object store needs boto3: pip install 'tandem-scoring[s3]'"
-        ) from error
+    import boto3
+
     parts = urlsplit(location)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     endpoint = query.get("endpoint_override")
@@ -229,5 +244,8 @@ def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _failed(location: str, error: Exception) -> StorageFailed:
-    return StorageFailed(f"the object store refused - at {location}: {error}")
+def _failed(location: str, error: object) -> StorageFailed:
+    return StorageFailed(
+        f"the object store refused, or did not answer - at {location}: {error};"
+        " call the job again to resume it"
+    )

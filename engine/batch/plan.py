@@ -7,12 +7,16 @@ stored before any work, so that every driver and worker of the job means the sam
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from engine.config import Device
 
+JOB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+JobId = Annotated[str, msgspec.Meta(pattern=f"^{JOB_ID}$")]
+"""A letter or digit, then up to 63 letters, digits, dots, dashes and underscores. It names a directory that
+is removed in the end."""
 PartitionType = Literal["int64", "string"]
 """Columns that directories carry have no other types."""
 Codec = Literal["snappy", "zstd", "lz4", "none"]
@@ -130,7 +134,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: Where margins are computed; no part of what makes two jobs the same.
     """
 
-    job: str
+    job: JobId
     bundle: str
     revision: str
     inputs: tuple[str, ...]

@@ -14,7 +14,16 @@ from pyarrow import fs
 from engine.batch.filesystem import absolute, is_object_store, open_filesystem
 from engine.batch.fragments import Footer, list_files, read_footers
 from engine.batch.layout import HIDDEN, plain
-from engine.batch.plan import InputFile, Options, PartitionType, Plan, fingerprint, spread, units_of
+from engine.batch.plan import (
+    JOB_ID,
+    InputFile,
+    Options,
+    PartitionType,
+    Plan,
+    fingerprint,
+    spread,
+    units_of,
+)
 from engine.batch.pruning import row_groups_of
 from engine.batch.where import columns_of, condition_of
 from engine.bundle import Bundle
@@ -56,9 +65,14 @@ def make_plan(
 
     Raises:
         InvalidTable: A file lacks a column or has it in a wrong type.
-        InvalidConfig: An option names what is not there.
+        InvalidConfig: An option names what is not there, or the id is none.
         NotFound: No Parquet files.
     """
+    if job and not re.fullmatch(JOB_ID, job):
+        raise InvalidConfig(
+            "expected as a job's id up to 64 letters, digits, dots, dashes and underscores,"
+            f" the first a letter or digit, got '{job}'"
+        )
     condition_of(options.where)
     places = tuple(absolute(place) for place in inputs)
     if len({is_object_store(place) and place.split("/")[2] for place in places}) > 1:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.batch.filesystem import open_filesystem
 from engine.batch.job import Result
+from engine.batch.layout import suffix_of
 from engine.batch.manifest import Done, JobRecord
 from engine.batch.writing import QUARANTINE
 from engine.pages.figures import ACCENT, SECOND, draw
@@ -70,7 +71,7 @@ def make_report(result: Result) -> Report:
 def _scores(result: Result) -> dict[str, NDArray[np.float64]]:
     columns = list(result.record.score_columns)
     filesystem, root = open_filesystem(result.output)
-    mine = [part.path for part in result.manifest.parts if f"-{result.job[:8]}" in part.path]
+    mine = [part.path for part in result.manifest.parts if f"-{suffix_of(result.job)}" in part.path]
     paths = [path for path in mine if QUARANTINE not in path]
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in columns}
     for path in paths[:: max(1, len(paths) // SAMPLED_FILES)]:

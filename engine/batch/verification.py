@@ -3,12 +3,14 @@
 import random
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from engine.batch.filesystem import open_filesystem
 from engine.batch.isolation import REASON_KILLED
@@ -121,12 +123,21 @@ def _compare_unit(work: Work, unit: Unit, output: str, manifest: OutputManifest)
     }
     found = Verification(0, 0)
     for name, table in _scored(work, unit).items():
-        with filesystem.open_input_file(stored[name]) as source:
-            there = pq.read_table(source)
-        found = found.plus(
-            Verification(table.num_rows, differing_rows(table, there.select(table.column_names)))
-        )
+        there = _stored(filesystem, stored[name], table.column_names) if name in stored else None
+        differing = table.num_rows if there is None else differing_rows(table, there)
+        found = found.plus(Verification(table.num_rows, differing))
     return found
+
+
+def _stored(filesystem: fs.FileSystem, path: str, columns: Sequence[str]) -> pa.Table | None:
+    """Columns of a part; None if it is lost or cut short."""
+    try:
+        with filesystem.open_input_file(path) as source:
+            return pq.read_table(source).select(columns)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    except OSError as error:
+        raise StorageFailed(f"expected intact pages, got others - at {path}: {error}") from error
 
 
 def directory(part: Part) -> str:

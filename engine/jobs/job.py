@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from engine.batch.plan import JOB_ID
+from engine.batch.plan import JobId as JobId  # its type is also the interface's
 from engine.config import Batch
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-JobId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""A letter or digit, then up to 63 letters, digits, dots, dashes and underscores."""
 Location = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 UNFINISHED: tuple[State, ...] = ("queued", "running")
@@ -34,7 +34,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: Annotated[tuple[Location, ...], msgspec.Meta(min_length=1, max_length=10_000)]
     output: Location
     settings: Batch = Batch()
-    job: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+    job: Annotated[str, msgspec.Meta(pattern=f"^({JOB_ID})?$")] = ""
     restart: bool = False
 
     @property

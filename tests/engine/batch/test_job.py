@@ -326,6 +326,43 @@ def test_an_id_of_the_callers_own_is_one_job_only(bundle: str, data: Path, tmp_p
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID, job="daily")
 
 
+@pytest.mark.parametrize("job", ["../evil", "..", ".lock", "a/b", "a b", "a\n", "a" * 65])
+def test_an_id_that_would_name_another_place_is_refused(
+    bundle: str, data: Path, tmp_path: Path, job: str
+) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    (tmp_path / "evil").mkdir()
+    with pytest.raises(InvalidConfig, match="expected as a job's id"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), job=job)
+    assert sorted(os.listdir(tmp_path)) == ["data", "evil"]
+
+
+def test_a_manifest_whose_job_would_name_another_place_is_no_manifest(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    (tmp_path / "evil").mkdir()
+    score_files(bundle, [str(data)], str(tmp_path / "out"), job="mine")
+    manifest = tmp_path / "out" / "_manifest.json"
+    manifest.write_text(manifest.read_text().replace('"mine"', '"../evil"'))
+    with pytest.raises(OutputExists, match="expected a manifest"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"))
+    assert (tmp_path / "evil").is_dir()
+
+
+@pytest.mark.parametrize("first", ["nightly-2024-01-01", "lock", "a"])
+def test_jobs_whose_ids_begin_alike_append_to_one_output(
+    bundle: str, data: Path, tmp_path: Path, first: str
+) -> None:
+    settings = Batch(keep=("id",), mode="append")
+    for number, job in enumerate((first, f"{first}-2")):
+        write(data / f"{number}.parquet", rows(10 * number, 10))
+        score_files(
+            bundle, [str(data / f"{number}.parquet")], str(tmp_path / "out"), settings=settings, job=job
+        )
+    assert sorted(read(tmp_path / "out")["id"].to_pylist()) == list(range(20))
+
+
 def test_two_drivers_of_one_job_do_its_work_once(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 2000))
     with ThreadPoolExecutor(2) as pool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import boto3
 import pyarrow.parquet as pq
@@ -15,8 +16,8 @@ from engine.batch.filesystem import open_filesystem
 from engine.batch.job import score_files
 from engine.batch.object_output import CREATE, ObjectOutput, get, put, walk
 from engine.config import Batch
-from engine.errors import InvalidTable, NotFound, OutputExists
-from tests.engine.batch.conftest import expected, rows
+from engine.errors import InvalidTable, NotFound, OutputExists, StorageFailed
+from tests.engine.batch.conftest import expected, rows, write
 from tests.engine.batch.test_job import with_bad_amount
 from tests.waiting import wait_until
 
@@ -162,3 +163,24 @@ def test_a_replaced_object_is_not_replaced_again_by_its_old_tag(bucket: str) -> 
 def test_a_prefix_without_data_is_an_error(bundle: str, bucket: str) -> None:
     with pytest.raises(NotFound, match="found nothing of that name"):
         score_files(bundle, [bucket.format("nothing")], bucket.format("out"))
+
+
+@pytest.mark.parametrize(("secret", "reason"), [("x", "Could not connect"), ("", "credentials")])
+def test_a_store_that_is_not_there_or_needs_credentials_is_told_in_words(
+    bundle: str, data: Path, monkeypatch: pytest.MonkeyPatch, secret: str, reason: str, tmp_path: Path
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        place = f"s3://bucket/out?endpoint_override=127.0.0.1:{nobody.getsockname()[1]}&scheme=http&region=x"
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers credentials
+        if secret:
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", secret)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        write(data / "a.parquet", rows(0, 10))
+        with pytest.raises(StorageFailed, match=reason):
+            score_files(bundle, [str(data)], place)

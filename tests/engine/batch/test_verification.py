@@ -45,6 +45,18 @@ def test_one_changed_bit_and_a_lost_row_are_found(bundle: str, data: Path, tmp_p
     assert verify(str(tmp_path / "out"), n_rows=10).differing == 2
 
 
+def test_parts_that_are_lost_or_cut_short_differ_in_all_their_rows(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 300))
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(unit_rows=100))
+    lost, cut, _ = sorted((tmp_path / "out").glob("*.parquet"))
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:-10])
+    found = verify(str(tmp_path / "out"), n_rows=300)
+    assert (found.rows, found.differing) == (300, 200)
+
+
 def test_changed_input_cannot_be_compared(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 100))
     score_files(bundle, [str(data)], str(tmp_path / "out"))
