@@ -65,12 +65,23 @@ class Controller:
                 await self._start(job)
 
     def submit(self, request: JobRequest) -> Job:
-        """Queue a job, or find the one of the same id; raises ``Overloaded``."""
+        """Queue a job, or find the one that was asked for by the same request.
+
+        A request that is done may come again, when there is other input: it becomes a job of its own, which
+        changes nothing if there is none. An id of the caller's own stays one job.
+
+        Raises ``Overloaded``, and ``Conflict`` if the caller's id was given to another request.
+        """
         jobs = self._ledger.all()
+        same = [job for job in jobs if job.request == request]
+        if same and (request.job or same[0].state != "done"):
+            return same[0]
+        if request.job and any(job.id == request.job for job in jobs):
+            raise Conflict(f"job '{request.job}' is another request; give this one an id of its own")
         waiting = sum(job.state == "queued" for job in jobs)
-        if waiting >= self._max_queued and all(job.id != request.id for job in jobs):
+        if waiting >= self._max_queued:
             raise Overloaded(f"{waiting} jobs wait already; submit again when some are done")
-        return self._ledger.add(new_job(request))
+        return self._ledger.add(new_job(request, run=len(same) + 1))
 
     def resume(self, job_id: str) -> Job:
         """Queue a failed or cancelled job once more; it goes on where it stopped."""

@@ -107,6 +107,6 @@ def status_of(job: Job, rows_done: int, rows_total: int, rows_at_start: int, now
     return Status(job, rows_done, rows_total, rate, left_s)
 
 
-def new_job(request: JobRequest) -> Job:
-    """A request as a queued job, now."""
-    return Job(request.id, request, submitted_s=time.time())
+def new_job(request: JobRequest, run: int = 1) -> Job:
+    """A request as a queued job, now, the first of it or another run."""
+    return Job(request.id if run == 1 else f"{request.id}-{run}", request, submitted_s=time.time())

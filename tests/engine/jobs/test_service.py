@@ -64,6 +64,24 @@ def test_the_same_request_twice_is_one_job(
         assert len(client.jobs()) == 1
 
 
+def test_a_request_that_comes_again_with_more_input_scores_it(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "growing"
+    data.mkdir()
+    (data / "a.parquet").write_bytes(rows.read_bytes())
+    settings = Batch(keep=("id",), mode="overwrite")
+    request = JobRequest(str(bundle), (str(data),), str(tmp_path / "out"), settings)
+    with service() as client:
+        first = client.submit(request)
+        until(client, first.id, finished)
+        (data / "b.parquet").write_bytes(rows.read_bytes())
+        second = client.submit(request)
+        status = until(client, second.id, finished)
+        assert (status.job.state, status.rows_done) == ("done", 2 * N_ROWS), client.log(second.id)
+    assert len(ids(tmp_path / "out")) == 2 * N_ROWS
+
+
 def test_a_cancelled_job_leaves_nothing_visible_and_goes_on_when_resumed(
     service: Service, bundle: Path, rows: Path, tmp_path: Path
 ) -> None:

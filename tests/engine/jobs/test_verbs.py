@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.cli.app import app
-from engine.errors import TandemError
+from engine.errors import Conflict, TandemError
 from engine.jobs.client import JobClient
 
 Service = Callable[..., AbstractContextManager[JobClient]]
@@ -18,17 +18,30 @@ def tandem(client: JobClient, verb: str, *words: object) -> Result:
     return CliRunner().invoke(app, [verb, *map(str, words), "--url", client._url], catch_exceptions=False)
 
 
-def test_a_job_that_is_done_already_is_told_again(
+def test_a_request_that_is_done_runs_again_and_finds_its_scores(
     service: Service, bundle: Path, rows: Path, tmp_path: Path
 ) -> None:
-    submit = ("submit", bundle, "-i", rows, "-o", tmp_path / "out")
+    submit = ("submit", bundle, "-i", rows, "-o", tmp_path / "out", "--wait")
+    with service() as client:
+        first, again = tandem(client, *submit), tandem(client, *submit)
+    job, told = first.stdout.strip(), f"done: 30,000 rows scored into {tmp_path / 'out'}"
+    assert f"{job} {told}; 30,000 of 30,000 rows" in first.stderr
+    assert (again.exit_code, again.stdout) == (0, f"{job}-2\n")
+    assert f"{job}-2 {told} by an earlier run; nothing was left to do" in again.stderr
+
+
+def test_an_id_of_the_callers_own_is_told_again(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    submit = ("submit", bundle, "-i", rows, "-o", tmp_path / "out", "--job", "mine")
     with service() as client:
         tandem(client, *submit, "--wait")
         again, waiting = tandem(client, *submit), tandem(client, *submit, "--wait")
-    job = again.stdout.strip()
-    told = f"{job} done: 30,000 rows scored into {tmp_path / 'out'}"
+        with pytest.raises(Conflict, match="job 'mine' is another request"):
+            tandem(client, *submit[:5], tmp_path / "other", "--job", "mine")
+    told = f"mine done: 30,000 rows scored into {tmp_path / 'out'}"
     assert (again.exit_code, again.stderr) == (0, f"{told}\n")
-    assert (waiting.exit_code, waiting.stdout) == (0, f"{job}\n")
+    assert (waiting.exit_code, waiting.stdout) == (0, "mine\n")
     assert waiting.stderr.startswith(f"{told}; 30,000 of 30,000 rows")
 
 
