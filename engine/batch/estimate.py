@@ -22,7 +22,7 @@ FLOATS = {"FLOAT", "DOUBLE"}
 WORTH_TELLING = 1.15
 """Advice is given where a rewrite makes reading so many times faster."""
 WORTH_SECONDS = 0.1
-"""Shorter times are told in milliseconds."""
+"""And where it saves so much; shorter times are told in milliseconds."""
 REPEATS = 3
 
 
@@ -121,9 +121,9 @@ def advice(footers: Sequence[Footer], sample: Sample | None, *, rows: int, cores
             f"half of the {len(groups):,} row groups have fewer than {TINY_GROUP_ROWS:,} rows;"
             " a million is better"
         )
-    if sample.read_s / max(sample.rewritten_read_s, 1e-9) < WORTH_TELLING:
-        return tuple(found)
     saved = (sample.read_s - sample.rewritten_read_s) * rows / sample.rows / cores
+    if sample.read_s / max(sample.rewritten_read_s, 1e-9) < WORTH_TELLING or saved < WORTH_SECONDS:
+        return tuple(found)
     if names := sample.dictionary_floats:
         found.append(
             f"{len(names)} columns of floats (such as '{names[0]}') are stored as dictionaries; written"

@@ -124,10 +124,14 @@ def dry_run(
     from engine.batch.estimate import estimate, take_sample
     from engine.batch.work import make_work
 
-    lenient = msgspec.structs.replace(settings, on_bad_row="null")
     model = read_bundle(bundle)
-    planned = make_plan(model, bundle, inputs, options_of(lenient), device=settings.device)
-    work = make_work(planned.plan, open_output(output).store(planned.plan.job), model.manifest.schema)
+    planned = make_plan(model, bundle, inputs, options_of(settings), device=settings.device)
+    place = open_output(output)
+    if (manifest := place.manifest()) is not None:
+        _record(manifest, planned.plan, settings)
+    lenient = msgspec.structs.replace(planned.plan.options, on_bad_row="null")
+    planned = replace(planned, plan=msgspec.structs.replace(planned.plan, options=lenient))
+    work = make_work(planned.plan, place.store(planned.plan.job), model.manifest.schema)
     sample = take_sample(planned, work)
     return estimate(planned, sample, cores=settings.threads or available_cores())
 
@@ -140,13 +144,18 @@ def options_of(settings: Batch) -> Options:
 def _published(place: Output, plan: Plan, settings: Batch, output: str) -> Result | None:
     """The result if this very job is published; raises if the output is otherwise in the way."""
     manifest = place.manifest()
-    if manifest is None:
+    record = manifest and _record(manifest, plan, settings)
+    if not manifest or not record:
         return None
+    place.forget(record.job)  # what a driver left that was killed after publishing
+    return Result(record.job, output, manifest, 0, True)
+
+
+def _record(manifest: OutputManifest, plan: Plan, settings: Batch) -> JobRecord | None:
+    """The record of this very job in an output; raises if the output is otherwise in the way."""
     for record in manifest.jobs:
-        same = (record.revision, record.options, record.files) == (plan.revision, plan.options, plan.files)
-        if same:
-            place.forget(record.job)  # what a driver left that was killed after publishing
-            return Result(record.job, output, manifest, 0, True)
+        if (record.revision, record.options, record.files) == (plan.revision, plan.options, plan.files):
+            return record
         if record.job == plan.job:
             raise JobChanged(
                 f"job {plan.job} is published at this output, with another bundle, input or options;"

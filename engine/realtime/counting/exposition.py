@@ -8,13 +8,8 @@ from engine.realtime.counting.counters import FAMILIES, Family
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(cells: Mapping[str, Sequence[int]], extra: Mapping[str, tuple[str, float]]) -> bytes:
-    """Prometheus text of each model's cells, added over replicas, and of gauges of the process.
-
-    Args:
-        cells: By model name, as ``ModelCounters`` counts them.
-        extra: Help and value by gauge name.
-    """
+def render(cells: Mapping[str, Sequence[int]]) -> bytes:
+    """Prometheus text of each model's cells, added over replicas; by name, as ``ModelCounters`` counts."""
     lines: list[str] = []
     at = 0
     for family in FAMILIES:
@@ -22,8 +17,6 @@ def render(cells: Mapping[str, Sequence[int]], extra: Mapping[str, tuple[str, fl
         for model, counts in cells.items():
             lines += _family_lines(family, model, counts, at)
         at += family.n_cells * len(list(family.series()))
-    for name, (text, value) in extra.items():
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value:g}"]
     return ("\n".join(lines) + "\n").encode()
 
 

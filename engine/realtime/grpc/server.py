@@ -16,7 +16,7 @@ from engine.config import Serve
 from engine.errors import InvalidRequest, NotFound, PortTaken, TandemError
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
-from engine.realtime.doors.statuses import GRPC_CODES, grpc_code
+from engine.realtime.doors.statuses import GRPC_CODES, grpc_code, http_status
 from engine.realtime.futures import settle
 from engine.realtime.grpc.messages import METHODS, POOL, SERVICE, STREAM, message
 from engine.realtime.grpc.passage import GrpcPassage
@@ -154,10 +154,12 @@ class Service:
         """``ModelInfer``, without a task for each."""
         try:
             received = _received(message)
-            passage = self._begin(received, call.arrived_s, call, partial(_end, call))
+            passage = self._begin(INFER, received, call.arrived_s, call, partial(_end, call))
         except TandemError as error:
+            self._log(INFER, Answer(http_status(error), [], b""), call.arrived_s)
             call.fail(_code(error), sentence(error))
         except DecodeError as error:
+            self._log(INFER, Answer(400, [], b""), call.arrived_s)
             call.fail(grpc.StatusCode.INVALID_ARGUMENT, unreadable(error))
         else:
             if not passage.done():
@@ -179,26 +181,37 @@ class Service:
 
     async def _answer(self, received: Received, call: Call) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = self._begin(received, time.perf_counter(), call, partial(settle, future))
+        passage = self._begin(STREAM, received, time.perf_counter(), call, partial(settle, future))
         try:
             return await future
         finally:
             self._app.give_up(passage)
 
     def _begin(
-        self, received: Received, arrived_s: float, call: Call, deliver: Callable[[Answer], None]
+        self,
+        method: str,
+        received: Received,
+        arrived_s: float,
+        call: Call,
+        deliver: Callable[[Answer], None],
     ) -> GrpcPassage:
         """Begin to answer a request; raises ``NotFound``."""
         request, n_bytes = received
         model = self._app.model(request.model_name, request.model_version)
         self._app.in_flight += 1
-        passage = GrpcPassage(model, arrived_s, partial(self._delivered, deliver))
+        passage = GrpcPassage(model, arrived_s, partial(self._delivered, method, arrived_s, deliver))
         passage.begin(request, n_bytes, call.time_remaining(), self._max_rows)
         return passage
 
-    def _delivered(self, deliver: Callable[[Answer], None], answer: Answer) -> None:
+    def _delivered(
+        self, method: str, arrived_s: float, deliver: Callable[[Answer], None], answer: Answer
+    ) -> None:
         self._app.in_flight -= 1
+        self._log(method, answer, arrived_s)
         deliver(answer)
+
+    def _log(self, method: str, answer: Answer, arrived_s: float) -> None:
+        self._app.log_access("GRPC", f"/{SERVICE}/{method}", answer, arrived_s)
 
 
 def _end(call: Call, answer: Answer) -> None:

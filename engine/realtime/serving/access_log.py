@@ -10,7 +10,10 @@ from engine.realtime.doors.answers import Answer
 
 
 class AccessLog:
-    """Writes ``{"time", "method", "path", "status", "seconds", "bytes"}``; the path without its query."""
+    """Writes ``{"time", "method", "path", "status", "seconds", "bytes"}``; the path without its query.
+
+    Of gRPC the calls for scores, their method ``GRPC`` and their status the one that HTTP has for it.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream

@@ -100,9 +100,7 @@ class ScoringApp:
         try:
             answer = await self._answer(scope, receive, arrived_s)
             self._complete(answer)
-            if self._access_log is not None:
-                seconds = time.perf_counter() - arrived_s
-                self._access_log.write(scope["method"], scope["path"], answer, seconds)
+            self.log_access(scope["method"], scope["path"], answer, arrived_s)
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             await send({"type": "http.response.body", "body": answer.body})
         except Disconnected:
@@ -142,7 +140,12 @@ class ScoringApp:
         if self._access_log is not None:
             model, verb = scoring
             path = f"/v{1 if verb == 'score' else 2}/models/{model.name}/{verb}"
-            self._access_log.write("POST", path, answer, time.perf_counter() - arrived_s)
+            self.log_access("POST", path, answer, arrived_s)
+
+    def log_access(self, method: str, path: str, answer: Answer, arrived_s: float) -> None:
+        """Write a line of the access log, if there is one, about a request that came at ``arrived_s``."""
+        if self._access_log is not None:
+            self._access_log.write(method, path, answer, time.perf_counter() - arrived_s)
 
     def give_up(self, passage: Passage) -> None:
         """The client of a passage that was begun is gone."""
@@ -296,8 +299,7 @@ class ScoringApp:
         return [model.revision for model in self._models.values()]
 
     def _metrics(self) -> Answer:
-        gauges = {"tandem_open_requests": ("Requests under way in this process.", float(self.in_flight))}
-        return Answer(200, [(b"content-type", CONTENT_TYPE)], render(self._counters.totals(), gauges))
+        return Answer(200, [(b"content-type", CONTENT_TYPE)], render(self._counters.totals()))
 
     async def _other_scope(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":

@@ -8,13 +8,13 @@ import pytest
 
 from engine.batch.estimate import Sample, advice, take_sample
 from engine.batch.fragments import Footer
-from engine.batch.job import dry_run, options_of
+from engine.batch.job import dry_run, options_of, score_files
 from engine.batch.output import open_output
 from engine.batch.planning import make_plan
 from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
-from engine.errors import InvalidTable
+from engine.errors import InvalidTable, OutputExists
 from tests.engine.batch.conftest import rows, write
 
 SLOW = Sample(1000, 2.0, 1.0, 8000, 8000, 1.0, (), "SNAPPY")
@@ -53,11 +53,24 @@ def test_a_dry_run_refuses_what_the_job_would_refuse(bundle: str, data: Path, tm
         dry_run(bundle, [str(data)], str(tmp_path / "out"))
 
 
+def test_a_dry_run_refuses_an_output_that_the_job_would_refuse(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    score_files(bundle, [str(data)], str(tmp_path / "out"))
+    before = sorted(path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir())
+    assert dry_run(bundle, [str(data)], str(tmp_path / "out")).rows == 100  # the very same job
+    other = Batch(keep=("id",))
+    with pytest.raises(OutputExists, match="--mode overwrite"):
+        dry_run(bundle, [str(data)], str(tmp_path / "out"), settings=other)
+    overwriting = Batch(keep=("id",), mode="overwrite")
+    assert dry_run(bundle, [str(data)], str(tmp_path / "out"), settings=overwriting).rows == 100
+    assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()) == before
+
+
 def test_the_estimated_output_is_about_as_large_as_the_real_one(
     bundle: str, data: Path, tmp_path: Path
 ) -> None:
-    from engine.batch.job import score_files
-
     write(data / "a.parquet", rows(0, 20_000), row_group_rows=10_000)
     settings = Batch(keep=("id",))
     found = dry_run(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
@@ -76,6 +89,7 @@ def test_floats_in_dictionaries_and_slow_codecs_are_told_with_what_a_rewrite_sav
     (told,) = advice([footer(20_000)], floats, rows=4000, cores=2)
     assert "2 columns of floats (such as 'x')" in told
     assert "saves about 2.0 s" in told
+    assert advice([footer(20_000)], floats, rows=100, cores=2) == ()  # 50 ms are not worth a rewrite
     (told,) = advice([footer(20_000)], zstd, rows=4000, cores=2)
     assert "ZSTD" in told
 

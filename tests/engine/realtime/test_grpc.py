@@ -1,6 +1,7 @@
 """tritonclient's gRPC side, unchanged, and raw stubs where it cannot send what is wrong."""
 
 import asyncio
+import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -351,3 +352,20 @@ def test_draining_lets_a_call_end_and_refuses_the_next(scorers: Mapping[str, Sco
             call(channel, "ModelInfer", infer_request())
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
     assert list(running) == []
+
+
+def test_the_access_log_has_calls_for_scores(
+    scorers: Mapping[str, Scorer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Serve(port=0, slo=Slo(10_000), grpc_port=0, access_log=True)
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        assert engine.server.grpc is not None
+        with grpc.insecure_channel(f"127.0.0.1:{engine.server.grpc.port}") as channel:
+            call(channel, "ModelInfer", infer_request())
+            with pytest.raises(grpc.RpcError):
+                call(channel, "ModelInfer", service_pb2.ModelInferRequest(model_name="nobody"))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("GRPC", path, 200), ("GRPC", path, 404),
+    ]  # fmt: skip

@@ -86,7 +86,7 @@ def test_what_an_engine_counted_meanwhile_is_the_growth_of_its_counters() -> Non
 
     def seen() -> Series:
         cells = {"late": counters.cells.tolist(), "other": other.cells.tolist()}
-        return parse_metrics(render(cells, {}).decode())
+        return parse_metrics(render(cells).decode())
 
     counters.batch_scored(3, 0.5)
     before = seen()

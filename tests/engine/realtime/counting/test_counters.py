@@ -41,7 +41,7 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     counters.batch_scored(3, 0.002)
     counters.request_shed("overloaded")
     counters.settle()
-    found = values(render({"m": counters.cells.tolist()}, {"tandem_x": ("X.", 1.5)}))
+    found = values(render({"m": counters.cells.tolist()}))
     assert found['tandem_requests_total{model="m",door="oip",status="200"}'] == 1
     assert found['tandem_rows_total{model="m"}'] == 3
     assert found['tandem_bad_rows_total{model="m"}'] == 1
@@ -54,7 +54,6 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     assert found['tandem_stage_seconds_bucket{model="m",stage="encode",le="30"}'] == 0
     assert found['tandem_stage_seconds_bucket{model="m",stage="encode",le="+Inf"}'] == 1
     assert found['tandem_request_seconds_sum{model="m"}'] == pytest.approx(0.004)
-    assert found["tandem_x"] == 1.5
 
 
 def test_the_time_of_what_failed_is_counted_and_of_nothing_else() -> None:
@@ -63,7 +62,7 @@ def test_the_time_of_what_failed_is_counted_and_of_nothing_else() -> None:
     for door, status, took_s in (("grpc", 400, 0.25), ("oip", 429, 0.5)):
         counters.request_begun()
         counters.request_ended(door, status, took_s)
-    found = values(render({"m": counters.cells.tolist()}, {}))
+    found = values(render({"m": counters.cells.tolist()}))
     assert found['tandem_failed_seconds_total{model="m"}'] == 0.75
 
 
@@ -73,7 +72,7 @@ def test_times_are_each_in_their_bucket() -> None:
     times = [tuple(draw.choice((*SECONDS, 1e-7, 0.012, 99.0)) for _ in range(5)) for _ in range(1000)]
     for took in times:
         counters.request_scored("oip", 1, 0, False, *took)
-    found = values(render({"m": counters.cells.tolist()}, {}))
+    found = values(render({"m": counters.cells.tolist()}))
     for place, stage in enumerate(
         ("", ',stage="decode"', ',stage="queue"', ',stage="score"', ',stage="encode"')
     ):
@@ -86,7 +85,7 @@ def test_times_are_each_in_their_bucket() -> None:
 
 
 def test_every_family_is_rendered_with_its_help_and_type() -> None:
-    text = render({"m": [1] * CELLS_PER_MODEL}, {}).decode()
+    text = render({"m": [1] * CELLS_PER_MODEL}).decode()
     for family in FAMILIES:
         assert f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n" in text
 
