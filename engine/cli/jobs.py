@@ -39,6 +39,7 @@ def submit(
     ] = None,
     job: Annotated[str, typer.Option(help="Your own id for the job: the same id is the same job.")] = "",
     restart: Annotated[bool, typer.Option("--restart", help="Give up what an unfinished job left.")] = False,
+    report: Annotated[str, typer.Option(help="Have an HTML page about the job written here, and JSON.")] = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job to its end; exit code 5 if it fails.")
     ] = False,
@@ -60,6 +61,7 @@ def submit(
         ),
         "job": job,
         "restart": restart,
+        "report": os.path.abspath(report) if report else "",
     }
     try:
         request = msgspec.convert(wanted, JobRequest)

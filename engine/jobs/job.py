@@ -28,6 +28,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         settings: The options of ``tandem score``.
         job: The caller's own id; the same id is the same job. Empty: derived from all the above.
         restart: Give up what an unfinished job left at the output.
+        report: Write an HTML page about the job to this file of the engine's machine, and JSON beside it.
     """
 
     bundle: Location
@@ -36,6 +37,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: Batch = Batch()
     job: Annotated[str, msgspec.Meta(pattern=f"^({JOB_ID})?$")] = ""
     restart: bool = False
+    report: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 
     @property
     def id(self) -> str:

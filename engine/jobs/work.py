@@ -8,11 +8,16 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.errors import TandemError
 from engine.jobs.job import JobRequest
+
+if TYPE_CHECKING:
+    from engine.batch.job import Result
 
 NICENESS = 19
 """Below the replicas that answer requests on the same cores."""
@@ -43,7 +48,18 @@ def _score(job: str, request: JobRequest) -> str:
         request.bundle, request.inputs, request.output,
         settings=request.settings, job=job, restart=request.restart, show=shown,
     )  # fmt: skip
+    if request.report and result.done:
+        _report(result, Path(request.report))
     return result.summary
+
+
+def _report(result: "Result", page: Path) -> None:
+    from engine.batch.report import write_report
+
+    try:
+        write_report(result, page)
+    except OSError as error:  # the scores are there all the same
+        print(f"the page was not written: {error}", file=sys.stderr)  # noqa: T201 the log
 
 
 def _end_with(parent: int) -> None:

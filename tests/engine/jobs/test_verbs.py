@@ -1,5 +1,6 @@
 """``tandem submit`` and its like, against the real service."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,6 +29,27 @@ def test_a_request_that_is_done_runs_again_and_finds_its_scores(
     assert f"{job} {told}; 30,000 of 30,000 rows" in first.stderr
     assert (again.exit_code, again.stdout) == (0, f"{job}-2\n")
     assert f"{job}-2 {told} by an earlier run; nothing was left to do" in again.stderr
+
+
+def test_a_report_is_written_for_a_submitted_job(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "pages" / "job.html"
+    with service() as client:
+        submit = ("submit", bundle, "-i", rows, "-o", tmp_path / "out", "--report", page, "--wait")
+        assert tandem(client, *submit).exit_code == 0
+    assert "30,000" in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["record"]["rows_out"] == 30_000
+
+
+def test_a_page_that_cannot_be_written_leaves_the_job_done(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with service() as client:
+        where = ("--report", tmp_path / "file" / "job.html", "--job", "mine", "--wait")
+        assert tandem(client, "submit", bundle, "-i", rows, "-o", tmp_path / "out", *where).exit_code == 0
+        assert "the page was not written" in client.log("mine")
 
 
 def test_an_id_of_the_callers_own_is_told_again(
