@@ -83,6 +83,19 @@ def test_a_matrix_is_scored(client: Any) -> None:
     assert result.get_response().id == "7"
 
 
+def test_a_message_that_inflates_past_the_limit_is_refused(port: int, client: Any) -> None:
+    request = infer_request()
+    request.inputs[0].contents.Clear()
+    request.raw_input_contents.append(bytes(64 << 20))
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{port}", compression=grpc.Compression.Gzip) as channel,
+        pytest.raises(grpc.RpcError) as refused,
+    ):
+        call(channel, "ModelInfer", request)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert client.infer("numeric", [tensor("rows", ROWS, "FP32")]).as_numpy("score").tolist() == [30.0, 4.0]
+
+
 def test_one_tensor_per_feature_is_scored(client: Any) -> None:
     inputs = [
         tensor("distance", np.array([100.0, 1.0]), "FP64"),

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.errors import DeadlineExceeded, Overloaded
+from engine.realtime.batching import batcher
 from engine.realtime.batching.admission import Admission
 from engine.realtime.batching.batcher import INLINE_S, Batcher, Result, Waiting
 
@@ -105,6 +106,26 @@ def test_a_dear_model_runs_in_a_thread_and_the_next_batch_grows_meanwhile() -> N
         await asyncio.gather(first, *others)
         assert bench.model.batches == [1, 5]
         assert threading.get_ident() not in bench.model.threads
+        bench.batcher.close()
+
+    run(scenario)
+
+
+def test_rows_that_wait_have_a_bound_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "MAX_WAITING_BYTES", 10 * block(0).nbytes)
+
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        bench.model.gate.clear()
+        first = asyncio.ensure_future(bench.score(block(1)))
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        waiting = asyncio.ensure_future(bench.score(block(*range(11))))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="11 rows wait, which is all that memory is kept for"):
+            await bench.score(block(2))
+        bench.model.gate.set()
+        await asyncio.gather(first, waiting)
+        assert (await bench.score(block(2))).scores.tolist() == [[4.0]]
         bench.batcher.close()
 
     run(scenario)
