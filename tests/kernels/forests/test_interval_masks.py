@@ -15,7 +15,9 @@ from kernels.forests.interleaved import Interleaved
 from kernels.forests.interval_masks import BLOCKS, CHUNK_BINS, CHUNK_ROWS, LEAF_BYTES, IntervalMasks
 from kernels.forests.simd import STACK_BYTES
 from kernels.forests.traversal import Traversal
+from tests.kernels import drawn_forests
 from tests.kernels.drawn_forests import (
+    LEAF,
     Shape,
     chains_of,
     random_forest,
@@ -134,6 +136,24 @@ def test_one_row_looks_up_all_columns_or_in_blocks_that_use_few_their_own(n_feat
     assert np.count_nonzero(blocks["end_own"] > blocks["first_own"]) == n_sparse
 
     expected = scored(Traversal(forest), forest, X)
+    for row in range(len(X)):
+        assert bits(scored(kernel, forest, X[row : row + 1])) == bits(expected[row : row + 1])
+
+
+@pytest.mark.parametrize("bare_ones_first", [True, False])
+def test_a_block_of_trees_that_are_single_leaves_looks_up_nothing_and_adds_them(monkeypatch, bare_ones_first):
+    grown = iter([bare_ones_first] * 128 + [not bare_ones_first] * 128)
+    tree = drawn_forests.random_tree
+    monkeypatch.setattr(drawn_forests, "random_tree", lambda *how: [LEAF] if next(grown) else tree(*how))
+    random = np.random.default_rng(7)
+    forest = random_forest(Shape(n_trees=256, max_leaves=8), random)
+    X = random_rows(forest, 9, np.float32, random)
+    kernel = IntervalMasks(forest, np.float32)
+    blocks = kernel.arrays[BLOCKS]
+    assert sorted(blocks["end_pair"] > blocks["first_pair"]) == [False, True]
+
+    expected = scored(Traversal(forest), forest, X)
+    assert bits(scored(kernel, forest, X)) == bits(expected)
     for row in range(len(X)):
         assert bits(scored(kernel, forest, X[row : row + 1])) == bits(expected[row : row + 1])
 
