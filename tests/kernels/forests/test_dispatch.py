@@ -1,6 +1,7 @@
 """Each batch reaches the kernel for its size, and what goes wrong there is not lost on the way back."""
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,23 @@ def test_an_error_comes_back_and_ends_the_call(n_rows: int) -> None:
 
     assert out[0, 0] == 7
     gc.collect()  # Python's lock is held again, or this would be the end
+
+
+def test_threads_with_one_row_and_with_many_do_not_disturb_each_other() -> None:
+    """One row keeps Python's lock, many let go of it."""
+    random = np.random.default_rng(0)
+    forest = random_forest(Shape(n_trees=70, max_leaves=32), random)
+    X = random_rows(forest, 2000, np.float32, random)
+    kinds = (IntervalMasks, IntervalMasks, BlendedTrees, BlendedTrees)
+    kernels = [kind(forest, np.float32) for kind in kinds]
+    score = by_size(dict(zip(BATCH_ROWS, kernels, strict=True)))
+    expected = scored(kernels[0], forest, X)
+
+    def differing(start: int) -> int:
+        n_rows = (1, 1, 40, 70, 300)[start % 5]
+        out = np.empty((n_rows, 1))
+        score(X[start : start + n_rows], out)
+        return np.count_nonzero(bits(out) != np.array(bits(expected[start : start + n_rows])))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(differing, range(1500))) == 0
