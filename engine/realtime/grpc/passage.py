@@ -45,7 +45,7 @@ class GrpcPassage(Passage):
         try:
             budget_s = self._model.slo_s if timeout_s is None else timeout_s
             if not request.parameters and self._is_refused(budget_s):
-                self._end(Answer(_REFUSED_STATUS, [], TOO_LATE.encode()))
+                self._end_unscored(Answer(_REFUSED_STATUS, [], TOO_LATE.encode()))
                 return
             reading = partial(read, self._revision, request, budget_s, max_rows)
             if is_large(request, n_bytes):
@@ -64,7 +64,7 @@ class GrpcPassage(Passage):
         return Answer(200, [], write(self._revision, self._asked, result).SerializeToString())
 
     def _say_times(self, answer: Answer, queue_s: float, score_s: float, total_s: float) -> None:
-        answer.headers.append(server_timing(queue_s, score_s, total_s))
+        answer.headers += (self._revision.header, server_timing(queue_s, score_s, total_s))
 
     def _explain(self, error: TandemError) -> Answer:
         return Answer(http_status(error), [], sentence(error).encode())

@@ -215,8 +215,8 @@ class Service:
 
 
 def _end(call: Call, answer: Answer) -> None:
+    call.set_trailing_metadata(tuple(answer.headers))
     if answer.status == 200:
-        call.set_trailing_metadata(tuple(answer.headers))
         call.end(answer.body)
     else:
         call.fail(grpc.StatusCode[GRPC_CODES[answer.status]], answer.body.decode())

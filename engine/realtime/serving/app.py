@@ -27,7 +27,7 @@ from engine.realtime.doors.routing import Route, match
 from engine.realtime.futures import settle
 from engine.realtime.serving.access_log import AccessLog
 from engine.realtime.serving.passage import HttpPassage, Passage
-from engine.realtime.serving.served import Revision, Scores, ServedModel
+from engine.realtime.serving.served import TIMING, Revision, Scores, ServedModel, server_timing
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -99,6 +99,8 @@ class ScoringApp:
         self.in_flight += 1
         try:
             answer = await self._answer(scope, receive, arrived_s)
+            if all(name != TIMING for name, _ in answer.headers):
+                answer.headers.append(server_timing(0.0, 0.0, time.perf_counter() - arrived_s))
             self._complete(answer)
             self.log_access(scope["method"], scope["path"], answer, arrived_s)
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
@@ -169,6 +171,7 @@ class ScoringApp:
         self._counters.close()
 
     async def _answer(self, scope: Message, receive: Receive, arrived_s: float) -> Answer:
+        model: ServedModel | None = None
         try:
             route = match(scope["method"], scope["path"])
             headers = dict(scope["headers"])
@@ -179,7 +182,9 @@ class ScoringApp:
             model = self.model(route.model, route.version)
             body = await self._body(headers, receive)
         except TandemError as error:
-            return error_answer(error)
+            answer = error_answer(error)
+            answer.headers += [model.revision.header] if model is not None else []
+            return answer
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         passage = HttpPassage(model, arrived_s, partial(settle, future))
         self._held_bytes += len(body)  # it may have to wait for the thread that reads it

@@ -97,7 +97,10 @@ class Passage(ABC):
         if not isinstance(error, TandemError):
             log.error("a request to model '%s' failed", self._model.name, exc_info=error)
             error = Failed("a bug in the engine; its log has the details")
-        answer = self._explain(error)
+        self._end_unscored(self._explain(error))
+
+    def _end_unscored(self, answer: Answer) -> None:
+        """Deliver an answer without scores."""
         self._say_times(answer, 0.0, 0.0, time.perf_counter() - self._arrived_s)
         self._end(answer)
 
@@ -213,7 +216,7 @@ class HttpPassage(Passage):
                 self._is_large = True
                 self._do_aside(partial(self._inflated, call, encoding, max_body_bytes), self._ask)
             elif self._is_too_late(call, deadline_s):
-                self._end(self._model.refusal())
+                self._end_unscored(self._model.refusal())
             elif door.is_large(call, len(self._revision.datatypes)):
                 self._is_large = True
                 self._do_aside(partial(door.read, self._revision, call), self._ask)

@@ -23,6 +23,7 @@ from engine.schema import Schema
 _encode = msgspec.json.encode
 REVISION_DIGITS = 12
 """Digits of a revision in answers and paths."""
+TIMING = b"server-timing"
 TOO_LATE = (
     "not in time: others are ahead, an answer would come after its deadline; "
     "try again later, or with a later deadline"
@@ -142,7 +143,7 @@ class ServedModel:
     def refusal(self) -> Answer:
         """What a request is answered of which nothing was read; made beforehand, for there are many."""
         ready = self._refusal
-        return Answer(ready.status, [*ready.headers, self.revision.header], ready.body)
+        return Answer(ready.status, [*ready.headers], ready.body)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -175,7 +176,7 @@ def _timed(scorer: Scores, X: NDArray[Any]) -> float:
 def server_timing(queue_s: float, score_s: float, total_s: float) -> tuple[bytes, bytes]:
     """The ``Server-Timing`` header, in milliseconds as its standard demands."""
     value = b"queue;dur=%.3f, score;dur=%.3f, total;dur=%.3f" % (queue_s * 1e3, score_s * 1e3, total_s * 1e3)
-    return b"server-timing", value
+    return TIMING, value
 
 
 def explain(bad: dict[int, str]) -> str:

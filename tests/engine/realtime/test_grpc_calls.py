@@ -216,7 +216,12 @@ def test_a_streams_messages_are_forgotten_one_by_one(channel: grpc.Channel, unco
 
 def test_an_answer_says_where_its_time_went(channel: grpc.Channel) -> None:
     _, call = channel.unary_unary(INFER).with_call(message(), timeout=20)
-    assert "total;dur=" in dict(call.trailing_metadata())["server-timing"]
+    said = dict(call.trailing_metadata())
+    assert "total;dur=" in said["server-timing"]
+    assert said["tandem-revision"]
+    with pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(INFER)(message()[:-1], timeout=20)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_who_leaves_is_not_scored_and_hurts_nobody(dear: Engine, channel: grpc.Channel, held: Held) -> None:

@@ -56,6 +56,23 @@ def test_rows_are_scored(lane: Lane, scorers: dict[str, Scorer]) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "is_of_a_model"),
+    [
+        ("GET", "/v2", 200, False),
+        ("GET", "/v2/models/nobody", 404, False),
+        ("POST", "/v1/models/mixed/score", 400, True),
+    ],
+)
+def test_any_answer_says_how_long_it_took_and_a_models_its_revision(
+    lane: Lane, method: str, path: str, status: int, is_of_a_model: bool
+) -> None:
+    reply = lane.ask(method, path, b"{" if method == "POST" else None)
+    assert reply.status == status
+    assert "total;dur=" in reply.headers["server-timing"]
+    assert ("tandem-revision" in reply.headers) == is_of_a_model
+
+
 def test_a_matrix_is_scored(lane: Lane) -> None:
     answer = lane.ask("POST", "/v2/models/numeric/infer", infer(MATRIX, id='a"b')).json
     assert answer["id"] == 'a"b'

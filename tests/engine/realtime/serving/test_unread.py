@@ -118,6 +118,8 @@ def test_a_request_read_after_its_deadline_is_refused_and_not_answered_late(
 ) -> None:
     reply = reply_after(prompt, 1.5 * SLO_S, {}, n_before)
     assert reply.status == 429
+    assert "total;dur=" in reply.headers["server-timing"]
+    assert reply.headers["tandem-revision"]
     assert "not in time" in reply.json["error"]
     assert reply.headers["retry-after"] == "1"
     assert reply.headers["tandem-revision"] == reply_after(prompt, 0.0, {}).headers["tandem-revision"]
