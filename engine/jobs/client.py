@@ -30,7 +30,7 @@ class JobClient:
         self._url = url.rstrip("/")
 
     def submit(self, request: JobRequest) -> Job:
-        """Queue a job; an equal request is the same job."""
+        """Queue a job; an equal request is the same one until it is done, with an id of your own for good."""
         return msgspec.json.decode(self._call("POST", "", msgspec.json.encode(request)), type=Job)
 
     def jobs(self) -> list[Job]:

@@ -41,7 +41,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def id(self) -> str:
-        """The job's id: equal requests have equal ids."""
+        """The id of the first job of this request: equal requests have equal ids."""
         digest = hashlib.sha256(msgspec.json.encode(self, order="deterministic"))
         return self.job or digest.hexdigest()[:12]
 

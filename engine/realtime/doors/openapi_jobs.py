@@ -23,7 +23,7 @@ EXAMPLE: Object = {
 ERRORS = {
     400: "The body is no job; the sentence names the place.",
     404: "No such job.",
-    409: "Not in the job's state, which the sentence names.",
+    409: "Not in the job's state, which the sentence names; or the id is another request's.",
     413: "The body is over the limit.",
     429: "As many jobs wait as may (jobs.max_queued).",
     500: "The list of jobs, or what lies at the output, cannot be read or written.",
@@ -64,8 +64,9 @@ class JobRoute:
 
 JOB_ROUTES = (
     JobRoute(
-        "POST", "/v1/jobs", "Submit a job; an equal one, or one of the same id, is the same job.",
-        Job, (400, 413, 429, 500), status=201, body=JobRequest,
+        "POST", "/v1/jobs",
+        "Submit a job; an equal one is the same job until it is done, with an id of your own for good.",
+        Job, (400, 409, 413, 429, 500), status=201, body=JobRequest,
     ),
     JobRoute("GET", "/v1/jobs", "All jobs, the newest first.", list[Job], (500,)),
     JobRoute("GET", "/v1/jobs/{job}", "A job and how far it is.", Status, (404, 500)),

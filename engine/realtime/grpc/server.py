@@ -25,6 +25,7 @@ from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.listener import MAX_AGE_S
 
 INFER = "ModelInfer"
+INFER_PATH, STREAM_PATH = f"/{SERVICE}/{INFER}", f"/{SERVICE}/{STREAM}"
 FINAL = "triton_final_response"
 """A parameter of answers in a stream: there is one answer to each request."""
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -154,12 +155,12 @@ class Service:
         """``ModelInfer``, without a task for each."""
         try:
             received = _received(message)
-            passage = self._begin(INFER, received, call.arrived_s, call, partial(_end, call))
+            passage = self._begin(INFER_PATH, received, call.arrived_s, call, partial(_end, call))
         except TandemError as error:
-            self._log(INFER, Answer(http_status(error), [], b""), call.arrived_s)
+            self._log(INFER_PATH, Answer(http_status(error), [], b""), call.arrived_s)
             call.fail(_code(error), sentence(error))
         except DecodeError as error:
-            self._log(INFER, Answer(400, [], b""), call.arrived_s)
+            self._log(INFER_PATH, Answer(400, [], b""), call.arrived_s)
             call.fail(grpc.StatusCode.INVALID_ARGUMENT, unreadable(error))
         else:
             if not passage.done():
@@ -181,7 +182,7 @@ class Service:
 
     async def _answer(self, received: Received, call: Call) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = self._begin(STREAM, received, time.perf_counter(), call, partial(settle, future))
+        passage = self._begin(STREAM_PATH, received, time.perf_counter(), call, partial(settle, future))
         try:
             return await future
         finally:
@@ -189,7 +190,7 @@ class Service:
 
     def _begin(
         self,
-        method: str,
+        path: str,
         received: Received,
         arrived_s: float,
         call: Call,
@@ -199,19 +200,19 @@ class Service:
         request, n_bytes = received
         model = self._app.model(request.model_name, request.model_version)
         self._app.in_flight += 1
-        passage = GrpcPassage(model, arrived_s, partial(self._delivered, method, arrived_s, deliver))
+        passage = GrpcPassage(model, arrived_s, partial(self._delivered, path, arrived_s, deliver))
         passage.begin(request, n_bytes, call.time_remaining(), self._max_rows)
         return passage
 
     def _delivered(
-        self, method: str, arrived_s: float, deliver: Callable[[Answer], None], answer: Answer
+        self, path: str, arrived_s: float, deliver: Callable[[Answer], None], answer: Answer
     ) -> None:
         self._app.in_flight -= 1
-        self._log(method, answer, arrived_s)
+        self._log(path, answer, arrived_s)
         deliver(answer)
 
-    def _log(self, method: str, answer: Answer, arrived_s: float) -> None:
-        self._app.log_access("GRPC", f"/{SERVICE}/{method}", answer, arrived_s)
+    def _log(self, path: str, answer: Answer, arrived_s: float) -> None:
+        self._app.log_access("GRPC", path, answer, arrived_s)
 
 
 def _end(call: Call, answer: Answer) -> None:
