@@ -32,14 +32,16 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
     random = np.random.default_rng(0)
     X, y = random.normal(size=(200, 2)), random.normal(size=200)
-    # Ten trees, for which no kernel is tried against another: a choice may differ from load to load.
     forest = RandomForestRegressor(n_estimators=10, max_depth=4, random_state=0)
     model = forest if request.param == "forest" else LinearRegression()
     return engine.pack(model.fit(X, y), name="small", out=tmp_path_factory.mktemp("device"))
 
 
 @pytest.mark.skipif(gpu_is_available(), reason="there is a GPU")
-def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused_with_the_way_out(bundle: Path) -> None:
+def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused_with_the_way_out(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TANDEM_CACHE_DIR", str(tmp_path))  # the second load keeps the first one's choice
     assert Scorer.load(bundle, device="auto").kernel == Scorer.load(bundle).kernel
     with pytest.raises(Failed, match=r"install tandem-scoring\[gpu\]"):
         Scorer.load(bundle, device="cuda")
