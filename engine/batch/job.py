@@ -19,7 +19,7 @@ from engine.batch.runners import available_cores, choose
 from engine.batch.writing import QUARANTINE
 from engine.bundle import Bundle, read_bundle
 from engine.config import Batch
-from engine.errors import Conflict, InvalidTable, JobChanged, OutputExists, ScoringFailed
+from engine.errors import Conflict, InvalidTable, JobChanged, OutputExists, ScoringFailed, StorageFailed
 
 if TYPE_CHECKING:
     from engine.batch.estimate import Estimate
@@ -209,6 +209,18 @@ def _alone(place: Output, plan: Plan, show: Show) -> Iterator[None]:
 
 
 def _run(place: Output, model: Bundle, planned: Planned, settings: Batch, output: str, show: Show) -> Result:
+    try:
+        return _run_and_publish(place, model, planned, settings, output, show)
+    except (StorageFailed, ScoringFailed, JobChanged):
+        # Object stores have no locks: another driver may have published, and removed what this one was at.
+        if (finished := _published(place, planned.plan, settings, output)) is None:
+            raise
+        return finished
+
+
+def _run_and_publish(
+    place: Output, model: Bundle, planned: Planned, settings: Batch, output: str, show: Show
+) -> Result:
     plan = planned.plan
     store = place.store(plan.job)
     if not store.put(PLAN, encode(plan)) and store.read(PLAN) != encode(plan):

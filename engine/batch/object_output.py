@@ -26,7 +26,7 @@ from engine.errors import OutputExists, StorageFailed
 JOBS = "_jobs"
 CREATE = {"IfNoneMatch": "*"}
 TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
-ABSENT = {"NoSuchKey", "404"}
+ABSENT = {"NoSuchKey", "NoSuchUpload", "404"}
 _clients = threading.Lock()
 
 
@@ -118,21 +118,20 @@ class ObjectOutput:
             if put(self.location, MANIFEST, encode(manifest), **({"IfMatch": found[1]} if found else CREATE)):
                 current = manifest
                 break
-        self._sweep(record.job, {part.path for part in current.parts})
         self.forget(record.job)
         return current
 
     def forget(self, job: str) -> None:
-        """Remove the records of a job, and its files unless they are published."""
+        """Remove the records of a job, and its files and begun uploads but for what is published."""
         found = get(self.location, MANIFEST)
-        if found is None or not decode(found[0], self.location).holds(job):
-            self._sweep(job, set())
-        delete(self.location, [f"{JOBS}/{job}/{name}" for name in walk(self.location, f"{JOBS}/{job}/")])
-
-    def _sweep(self, job: str, winners: set[str]) -> None:
-        """Remove the attempts of a job that did not win."""
+        published = decode(found[0], self.location) if found else None
+        kept: set[str] = set()
+        if published is not None and published.holds(job):
+            kept = {f"v-{job}/{SUCCESS}", *(part.path for part in published.parts)}
+        abort_uploads(self.location, f"v-{job}/")
         there = {f"v-{job}/{name}" for name in walk(self.location, f"v-{job}/")}
-        delete(self.location, sorted(there - winners - {f"v-{job}/{SUCCESS}"}))
+        delete(self.location, sorted(there - kept))
+        delete(self.location, [f"{JOBS}/{job}/{name}" for name in walk(self.location, f"{JOBS}/{job}/")])
 
 
 def version_path(job: str, attempt_name: str) -> str:
@@ -197,6 +196,21 @@ def delete(location: str, names: Sequence[str]) -> None:
             answer = client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
             for refused in answer.get("Errors", ())[:1]:
                 raise _failed(location, f"{refused.get('Key')}: {refused.get('Message')}")
+
+
+def abort_uploads(location: str, folder: str) -> None:
+    """Give up uploads below a folder that are under way: nobody sees them, and their owner pays for them."""
+    with _in_words(location):
+        client, bucket, prefix = _client(location)
+        pages = client.get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix + folder):
+            for upload in page.get("Uploads", ()):
+                name = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                try:
+                    client.abort_multipart_upload(Bucket=bucket, **name)
+                except client.exceptions.ClientError as error:
+                    if _code(error) not in ABSENT:  # else it ended meanwhile
+                        raise
 
 
 @contextmanager

@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.batch.filesystem import open_filesystem
-from engine.batch.job import score_files
+from engine.batch.job import options_of, score_files
 from engine.batch.object_output import CREATE, ObjectOutput, get, put, walk
+from engine.batch.planning import make_plan
+from engine.batch.work import make_work
+from engine.bundle import read_bundle
 from engine.config import Batch
 from engine.errors import InvalidTable, NotFound, OutputExists, StorageFailed
+from tests.engine.batch import s3_server
 from tests.engine.batch.conftest import expected, rows, write
 from tests.engine.batch.test_job import with_bad_amount
-from tests.waiting import wait_until
 
 KEEP_ID = Batch(keep=("id",), unit_rows=100)
 
@@ -27,32 +30,8 @@ KEEP_ID = Batch(keep=("id",), unit_rows=100)
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """Host and port of an S3 server on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port, server)
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    # A process of another package says in no other way that it listens.
-    wait_until(lambda: server.poll() is not None or listens(port))
-    assert server.poll() is None, "the S3 server did not start"
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    with s3_server.running() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
@@ -139,6 +118,53 @@ def test_an_unfinished_job_resumes_in_the_store(bundle: str, bucket: str) -> Non
     assert get(bucket.format("out"), "_manifest.json") is None
     done = ObjectOutput(bucket.format("out")).store("mine").names("done")
     assert sorted(done) == ["00000.json", "00001.json"]
+
+
+def test_two_drivers_of_a_job_publish_each_row_once(bundle: str, data: Path, bucket: str) -> None:
+    write(data / "a.parquet", rows(0, 2000))  # nothing locks them out
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(score_files, bundle, [str(data)], bucket.format("out"), settings=KEEP_ID)
+            for _ in range(2)
+        ]
+        results = [call.result() for call in calls]
+    assert results[0].manifest == results[1].manifest
+    assert read_published(bucket.format("out")) == {"id": list(range(2000)), "score": expected(range(2000))}
+
+
+def test_an_attempt_that_uploads_when_its_job_is_published_leaves_nothing(
+    bundle: str, data: Path, bucket: str
+) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    output = bucket.format("out")
+    settings = Batch(keep=("id",), unit_rows=100)
+    model = read_bundle(bundle)
+    plan = make_plan(model, bundle, [str(data)], options_of(settings)).plan
+    work = make_work(plan, ObjectOutput(output).store(plan.job), model.manifest.schema)
+    late = work.writer(plan.units[0], "late")
+    for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
+        late.write(table, n_rows)
+    score_files(bundle, [str(data)], output, settings=settings)
+    there = walk(output, "")
+    with pytest.raises(StorageFailed):
+        late.commit()
+    late.abort()
+    assert walk(output, "") == there
+
+
+def test_a_driver_killed_around_any_change_of_the_store_loses_and_leaves_nothing(bucket: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.engine.batch.kill_matrix_store",
+        "--every",
+        "7",
+        "--mode",
+        "append",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed at 6 moments, 0 wrong results" in done.stdout
 
 
 def test_of_many_that_create_a_record_one_wins(bucket: str) -> None:
