@@ -24,11 +24,10 @@ from ray.exceptions import RayError
 from engine import ray_compat
 from engine.batch.blocks import Label, described
 from engine.batch.failures import FOLDER, as_error, failures, record_failure
-from engine.batch.output import JobStore
-from engine.batch.plan import PLAN, Unit
-from engine.batch.progress import units_done
+from engine.batch.plan import Unit
+from engine.batch.records import Records
 from engine.batch.supervised import run_supervised
-from engine.batch.work import digest_of, work_of
+from engine.batch.work import work_of
 from engine.config import Device
 from engine.errors import ScoringFailed, TandemError
 
@@ -44,24 +43,23 @@ GPU_PARTS = 10_000
 """Ray counts a GPU in parts of that size."""
 
 
-def run_cluster(store: JobStore, units: Sequence[Unit], device: Device) -> None:
+def run_cluster(records: Records, units: Sequence[Unit], device: Device) -> None:
     """Run units on the cluster at hand: the one connected to, ``RAY_ADDRESS``, or a new one here.
 
     What the cluster lost again and again is left to a process of this machine that may die of it.
     Raises the first unit's error; units of the same run that have none are committed all the same.
     """
-    digest = digest_of(store.read(PLAN) or b"")
-    known = store.names(FOLDER)
+    known = records.store.names(FOLDER)
     with _connected():
         for _ in range(ROUNDS):
-            done = units_done(store)
+            done = records.units_done()
             if left := [unit for unit in units if unit.index not in done]:
-                _run_translated(store, digest, left, remote_options(device, ray.cluster_resources()))
-            if found := failures(store, known=known):
+                _run_translated(records, left, remote_options(device, ray.cluster_resources()))
+            if found := failures(records.store, known=known):
                 raise as_error(found[0])
-    done = units_done(store)
+    done = records.units_done()
     if lost := [unit for unit in units if unit.index not in done]:
-        run_supervised(store, digest, lost, threads=1)
+        run_supervised(records, lost, threads=1)
 
 
 class UnitsDatasource(Datasource):  # type: ignore[misc]
@@ -89,16 +87,16 @@ class UnitsDatasource(Datasource):  # type: ignore[misc]
 class UnitsDatasink(Datasink):  # type: ignore[misc]
     """Writes and commits units."""
 
-    def __init__(self, store: JobStore, digest: str) -> None:
-        self._store, self._digest = store, digest
+    def __init__(self, records: Records) -> None:
+        self._records = records
 
     def write(self, blocks: Iterable[pa.Table], ctx: Any) -> None:
         """Commit the unit of each block, or record the error that it carries."""
         for block in blocks:
             label = Label.of(block)
-            error = label.error or write_block(self._store, self._digest, block, runner=f"ray {ctx.op_name}")
+            error = label.error or write_block(self._records, block, runner=f"ray {ctx.op_name}")
             if error is not None:
-                record_failure(self._store, label.unit, *error)
+                record_failure(self._records.store, label.unit, *error)
 
 
 def name_block(index: int) -> list[pa.Table]:
@@ -106,13 +104,13 @@ def name_block(index: int) -> list[pa.Table]:
     return [Label(index).alone()]
 
 
-def score_block(block: pa.Table, store: JobStore, digest: str) -> pa.Table:
+def score_block(block: pa.Table, records: Records) -> pa.Table:
     """The scored rows of the unit that a block names, or the error that reading or scoring them raised."""
     _yield_to_replicas()
     pa.set_cpu_count(1)
     index = Label.of(block).unit
     try:
-        work = work_of(store, digest)
+        work = work_of(records)
         unit = work.plan.units[index]
         scored = list(work.score_all(unit, work.read(unit)))
     except TandemError as error:
@@ -123,9 +121,9 @@ def score_block(block: pa.Table, store: JobStore, digest: str) -> pa.Table:
     return label.on(pa.concat_tables([table for _, table in scored], promote_options="default"))
 
 
-def write_block(store: JobStore, digest: str, block: pa.Table, *, runner: str) -> tuple[str, str] | None:
+def write_block(records: Records, block: pa.Table, *, runner: str) -> tuple[str, str] | None:
     """Write and commit the unit of a scored block; the error that stopped it, if any."""
-    label, work = Label.of(block), work_of(store, digest)
+    label, work = Label.of(block), work_of(records)
     writer = work.writer(work.plan.units[label.unit], runner)
     try:
         writer.write(work.layout.nothing() if label.empty else block, label.rows)
@@ -149,9 +147,9 @@ def remote_options(device: Device, resources: Mapping[str, float]) -> dict[str, 
     return {**REMOTE, "num_gpus": math.floor(share * GPU_PARTS) / GPU_PARTS}
 
 
-def _run_translated(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
+def _run_translated(records: Records, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
     try:
-        _run(store, digest, units, remote)
+        _run(records, units, remote)
     except RayError as error:
         reason = str(error).splitlines()[0]
         raise ScoringFailed(
@@ -160,16 +158,16 @@ def _run_translated(store: JobStore, digest: str, units: Sequence[Unit], remote:
         ) from error
 
 
-def _run(store: JobStore, digest: str, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
+def _run(records: Records, units: Sequence[Unit], remote: Mapping[str, Any]) -> None:
     with warnings.catch_warnings(), _data_context(), ray_compat.prompt_execution():
         data = read_datasource(
             UnitsDatasource(units),
             override_num_blocks=len(units),  # else Ray splits the blocks, and does not fuse
             ray_remote_args=dict(remote),
         )
-        arguments = {"store": store, "digest": digest}
+        arguments = {"records": records}
         scored = ray_compat.map_blocks(data, score_block, arguments, **remote)
-        scored.write_datasink(UnitsDatasink(store, digest), ray_remote_args=dict(remote))
+        scored.write_datasink(UnitsDatasink(records), ray_remote_args=dict(remote))
 
 
 @contextmanager

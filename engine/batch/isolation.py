@@ -1,17 +1,14 @@
 """Finds the rows that kill the process which scores them, and keeps them from killing again.
 
-The rows found are recorded with the job (``killers/UNIT.json``, offsets within the unit), so that
-every later attempt passes them by and treats them as bad.
+The rows found are recorded with the plan, as offsets within the unit, so that every later attempt
+passes them by and treats them as bad.
 """
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
-import msgspec
 import pyarrow as pa
 
-from engine.batch.output import JobStore
-from engine.batch.plan import Unit
 from engine.batch.reading import Piece
 
 REASON_KILLED = "kills the process that scores it"
@@ -43,17 +40,6 @@ def find_killers(n_rows: int, survives: Callable[[int, int], bool]) -> list[int]
     return found
 
 
-def record_killers(store: JobStore, unit: Unit, offsets: list[int]) -> None:
-    """Remember rows of a unit that must not be scored."""
-    store.put(_name(unit), msgspec.json.encode(offsets))
-
-
-def killers(store: JobStore, unit: Unit) -> list[int]:
-    """Offsets of the rows of a unit that must not be scored."""
-    data = store.read(_name(unit))
-    return msgspec.json.decode(data, type=list[int]) if data else []
-
-
 def rows_between(
     pieces: Iterable[tuple[Piece, pa.Table]], start: int, stop: int
 ) -> Iterator[tuple[Piece, pa.Table]]:
@@ -83,7 +69,3 @@ def set_apart(pieces: Iterable[tuple[Piece, pa.Table]], offsets: list[int]) -> I
                 part = Piece(piece.path, piece.row + first, last - first)
                 yield part, table.slice(first, last - first), index % 2 == 1
         offset += piece.rows
-
-
-def _name(unit: Unit) -> str:
-    return f"killers/{unit.name}.json"

@@ -14,7 +14,7 @@ from engine.batch.manifest import Done, JobRecord, OutputManifest, Part, encode
 from engine.batch.output import JobStore, Output, open_output
 from engine.batch.plan import PLAN, Options, Plan, Unit, carries_on, differences
 from engine.batch.planning import Planned, make_plan
-from engine.batch.progress import units_done
+from engine.batch.records import Records
 from engine.batch.runners import available_cores, choose
 from engine.batch.writing import QUARANTINE
 from engine.bundle import Bundle, read_bundle
@@ -67,7 +67,7 @@ class Result:
         return f"; {rows:,} of them are bad and have no score"
 
 
-Show = Callable[[JobStore, Plan], AbstractContextManager[None]]
+Show = Callable[[Records, Plan], AbstractContextManager[None]]
 
 
 def score_files(
@@ -78,7 +78,7 @@ def score_files(
     settings: Batch = Batch(),  # noqa: B008 (frozen)
     job: str = "",
     restart: bool = False,
-    show: Show = lambda _store, _plan: nullcontext(),
+    show: Show = lambda _records, _plan: nullcontext(),
 ) -> Result:
     """Score Parquet files into a directory, exactly once.
 
@@ -108,6 +108,7 @@ def score_files(
         return finished
     plan = _carried_on(place, planned.plan, settings)
     with _alone(place, plan, show):
+        # Whoever held the job before may have finished it, or some of its units.
         if (finished := _published(place, plan, settings, output)) is not None:
             return finished
         return _run(place, model, replace(planned, plan=plan), settings, output, show)
@@ -131,7 +132,9 @@ def dry_run(
         _record(manifest, planned.plan, settings)
     lenient = msgspec.structs.replace(planned.plan.options, on_bad_row="null")
     planned = replace(planned, plan=msgspec.structs.replace(planned.plan, options=lenient))
-    work = make_work(planned.plan, place.store(planned.plan.job), model.manifest.schema)
+    work = make_work(
+        planned.plan, Records.of(place.store(planned.plan.job), planned.plan), model.manifest.schema
+    )
     sample = take_sample(planned, work)
     return estimate(planned, sample, cores=settings.threads or available_cores())
 
@@ -180,19 +183,20 @@ def _carried_on(place: Output, wanted: Plan, settings: Batch) -> Plan:
     if settings.mode == "append":
         others = [job for job in others if job == wanted.job]
     for job in others:
-        store = place.store(job)
-        data = store.read(PLAN)
-        if data is None:
+        if (found := Records.found(place.store(job))) is None:
             continue
-        stored = msgspec.json.decode(data, type=Plan)
-        changes = differences(stored, wanted)
-        if changes and not carries_on(stored, wanted, units_done(store)):
-            raise JobChanged(
-                f"job {job} did not finish at this output, and {'; '.join(changes)};"
-                " call it as before to finish it, or with --restart to give it up"
-            )
+        _check_carried_on(*found, wanted)
         wanted = msgspec.structs.replace(wanted, job=job)
     return wanted
+
+
+def _check_carried_on(records: Records, stored: Plan, wanted: Plan) -> None:
+    changes = differences(stored, wanted)
+    if changes and not carries_on(stored, wanted, records.units_done()):
+        raise JobChanged(
+            f"job {stored.job} did not finish at this output, and {'; '.join(changes)};"
+            " call it as before to finish it, or with --restart to give it up"
+        )
 
 
 @contextmanager
@@ -202,7 +206,8 @@ def _alone(place: Output, plan: Plan, show: Show) -> Iterator[None]:
         if alone:
             yield
             return
-    with show(place.store(plan.job), plan), place.alone(plan.job, wait=True):
+    found = Records.found(place.store(plan.job))
+    with show(*found) if found else nullcontext(), place.alone(plan.job, wait=True):
         pass
     with place.alone(plan.job, wait=True):
         yield
@@ -222,20 +227,28 @@ def _run_and_publish(
     place: Output, model: Bundle, planned: Planned, settings: Batch, output: str, show: Show
 ) -> Result:
     plan = planned.plan
-    store = place.store(plan.job)
-    if not store.put(PLAN, encode(plan)) and store.read(PLAN) != encode(plan):
-        store.replace(PLAN, encode(plan))
-    resumed = units_done(store)
+    records = _followed(place.store(plan.job), plan)
+    resumed = records.units_done()
     left = [unit for unit in plan.units if unit.index not in resumed]
     if left:
-        with show(store, plan):
-            choose(settings, plan, model.manifest, planned.footers)(store, plan, left)
+        with show(records, plan):
+            choose(settings, plan, model.manifest, planned.footers)(records, plan, left)
     if (finished := _published(place, plan, settings, output)) is None:
-        done = tuple(_done(store, unit) for unit in plan.units)
+        done = tuple(_done(records, unit) for unit in plan.units)
         record, parts = _summary(model, plan, done)
         manifest = place.publish(record, parts, settings.mode)
         return Result(plan.job, output, manifest, len(resumed), False, done)
     return finished
+
+
+def _followed(store: JobStore, plan: Plan) -> Records:
+    """The records of a plan that the job follows from now on, with what an earlier plan finished of it."""
+    records = Records.of(store, plan)
+    if not store.put(PLAN, encode(plan)) and (found := Records.found(store)) and found[0] != records:
+        _check_carried_on(*found, plan)
+        records.take_over(found[0])
+        store.replace(PLAN, encode(plan))
+    return records
 
 
 def _give_up(place: Output) -> None:
@@ -246,11 +259,10 @@ def _give_up(place: Output) -> None:
             place.forget(job)
 
 
-def _done(store: JobStore, unit: Unit) -> Done:
-    data = store.read(f"done/{unit.name}.json")
-    if data is None:
+def _done(records: Records, unit: Unit) -> Done:
+    if (done := records.done(unit.index)) is None:
         raise ScoringFailed(f"unit {unit.name} was not finished; call the job again to resume it")
-    return msgspec.json.decode(data, type=Done)
+    return done
 
 
 def _check_bad(rows_bad: int, rows_in: int, reasons: Counter[str], limit: float) -> None:

@@ -15,7 +15,7 @@ from engine.config import Mode
 
 
 class JobStore(Protocol):
-    """Records and attempts of one job. Record names are relative paths such as ``done/00017.json``."""
+    """Records and attempts of one job. Record names are relative paths such as ``plan.json``."""
 
     def __hash__(self) -> int:
         """Equal stores are the same place."""

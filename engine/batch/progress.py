@@ -7,24 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-import msgspec
-
-from engine.batch.output import JobStore, open_output
-from engine.batch.plan import PLAN, Plan
+from engine.batch.output import open_output
+from engine.batch.plan import Plan
+from engine.batch.records import Records
 from engine.errors import Conflict
 
 POLL_S = 0.25
 LINE_EVERY_S = 10.0
 
 
-def rows_done(store: JobStore, plan: Plan) -> int:
+def rows_done(records: Records, plan: Plan) -> int:
     """Rows of the units that have a done record."""
-    return sum(plan.units[index].rows for index in units_done(store))
-
-
-def units_done(store: JobStore) -> set[int]:
-    """Indices of the units that have a done record."""
-    return {int(name.removesuffix(".json")) for name in store.names("done")}
+    return sum(plan.units[index].rows for index in records.units_done())
 
 
 def progress_at(output: str, job: str) -> tuple[int, int]:
@@ -37,22 +31,21 @@ def progress_at(output: str, job: str) -> tuple[int, int]:
     if published is not None and published.holds(job):
         rows = sum(record.rows_in for record in published.jobs if record.job == job)
         return rows, rows
-    store = place.store(job)
-    if (data := store.read(PLAN)) is None:
+    if (found := Records.found(place.store(job))) is None:
         return 0, 0
-    plan = msgspec.json.decode(data, type=Plan)
-    return rows_done(store, plan), plan.rows
+    records, plan = found
+    return rows_done(records, plan), plan.rows
 
 
 @contextmanager
 def shown(
-    store: JobStore, plan: Plan, stream: TextIO | None = None, poll_s: float = POLL_S
+    records: Records, plan: Plan, stream: TextIO | None = None, poll_s: float = POLL_S
 ) -> Iterator[None]:
     """Show the job's progress while the body runs: a bar on a terminal, else a line now and then."""
     stream = stream or sys.stderr
     stop = threading.Event()
     show = _show_bar if stream.isatty() else _show_lines
-    thread = threading.Thread(target=show, args=(store, plan, stream, stop, poll_s), daemon=True)
+    thread = threading.Thread(target=show, args=(records, plan, stream, stop, poll_s), daemon=True)
     thread.start()
     try:
         yield
@@ -83,7 +76,7 @@ def rate_in_words(rows_per_s: float) -> str:
     return f"{rows_per_s / 1e6:.2f} M rows/s" if rows_per_s >= 1e5 else f"{rows_per_s:,.0f} rows/s"
 
 
-def _show_bar(store: JobStore, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:
+def _show_bar(records: Records, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
@@ -95,15 +88,15 @@ def _show_bar(store: JobStore, plan: Plan, stream: TextIO, stop: threading.Event
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=Console(file=stream)) as progress:
-        task = progress.add_task("", total=plan.rows, completed=rows_done(store, plan))
-        _until(stop, poll_s, lambda: progress.update(task, completed=rows_done(store, plan)))
+        task = progress.add_task("", total=plan.rows, completed=rows_done(records, plan))
+        _until(stop, poll_s, lambda: progress.update(task, completed=rows_done(records, plan)))
 
 
-def _show_lines(store: JobStore, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:
-    started, first = time.monotonic(), rows_done(store, plan)
+def _show_lines(records: Records, plan: Plan, stream: TextIO, stop: threading.Event, poll_s: float) -> None:
+    started, first = time.monotonic(), rows_done(records, plan)
 
     def say() -> None:
-        done = rows_done(store, plan)
+        done = rows_done(records, plan)
         print(
             line(done, plan.rows, since_start=done - first, elapsed_s=time.monotonic() - started), file=stream
         )

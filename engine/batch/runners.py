@@ -1,16 +1,15 @@
 """Which runner a job gets: this process, or a Ray cluster."""
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 
 from engine.batch.fragments import Footer
-from engine.batch.output import JobStore
-from engine.batch.plan import PLAN, Plan, Unit
+from engine.batch.plan import Plan, Unit
+from engine.batch.records import Records
 from engine.bundle import Manifest
 from engine.config import Batch
 
-Run = Callable[[JobStore, Plan, Sequence[Unit]], None]
+Run = Callable[[Records, Plan, Sequence[Unit]], None]
 """Commits all the units given, or raises."""
 
 ROWS_WORTH_A_CLUSTER = 50_000_000
@@ -25,17 +24,17 @@ def choose(settings: Batch, plan: Plan, model: Manifest, footers: Sequence[Foote
         ray_compat.prepare(os.environ.get("RAY_ADDRESS"))
         from engine.batch.cluster import run_cluster
 
-        return lambda store, plan, units: run_cluster(store, units, plan.device)
+        return lambda records, plan, units: run_cluster(records, units, plan.device)
     threads = settings.threads or available_cores()
     if model.kind == "onnx":  # other people's native code runs where it can do no harm
         from engine.batch.supervised import run_supervised
 
-        return lambda store, _plan, units: run_supervised(store, _digest(store), units, threads=threads)
+        return lambda records, _plan, units: run_supervised(records, units, threads=threads)
     from engine.batch.local import run_local
     from engine.batch.work import make_work
 
-    return lambda store, plan, units: run_local(
-        make_work(plan, store, model.schema, footers), units, threads=threads
+    return lambda records, plan, units: run_local(
+        make_work(plan, records, model.schema, footers), units, threads=threads
     )
 
 
@@ -44,10 +43,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _digest(store: JobStore) -> str:
-    return hashlib.sha256(store.read(PLAN) or b"").hexdigest()
 
 
 def runner_name(settings: Batch, plan: Plan) -> str:

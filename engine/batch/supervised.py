@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from multiprocessing import Pipe
 
-from engine.batch.isolation import find_killers, record_killers
-from engine.batch.output import JobStore
+from engine.batch.isolation import find_killers
 from engine.batch.plan import Unit
+from engine.batch.records import Records
 from engine.errors import ScoringFailed, TandemError
 
 MOST_DEATHS = 4
@@ -71,7 +71,7 @@ class _Child:
             self._process.wait()
 
 
-def run_supervised(store: JobStore, digest: str, units: Sequence[Unit], *, threads: int) -> None:
+def run_supervised(records: Records, units: Sequence[Unit], *, threads: int) -> None:
     """Run units in a child process until all are committed or one fails, whose error is raised.
 
     Units under way at two deaths of the child are searched, by halving, for rows that kill it;
@@ -82,17 +82,17 @@ def run_supervised(store: JobStore, digest: str, units: Sequence[Unit], *, threa
     while left:
         child = _Child()
         try:
-            child.run("units", store, digest, list(left), threads)
+            child.run("units", records, list(left), threads)
             return
         except _Died as death:
             deaths.update(death.under_way or left.keys())
         finally:
             child.close()
-        done = {int(name.removesuffix(".json")) for name in store.names("done")}
+        done = records.units_done()
         for index in [index for index in left if index in done]:
             del left[index]
         for index in [index for index in left if deaths[index] == STRIKES]:
-            _isolate(store, digest, left[index])
+            _isolate(records, left[index])
         if found := [index for index in left if deaths[index] > MOST_DEATHS]:
             raise ScoringFailed(
                 f"scoring unit {left[found[0]].name} ends its process, but no single row of it does;"
@@ -100,13 +100,13 @@ def run_supervised(store: JobStore, digest: str, units: Sequence[Unit], *, threa
             )
 
 
-def _isolate(store: JobStore, digest: str, unit: Unit) -> None:
+def _isolate(records: Records, unit: Unit) -> None:
     child = _Child()
 
     def survives(start: int, stop: int) -> bool:
         nonlocal child
         try:
-            child.run("probe", store, digest, unit.index, start, stop)
+            child.run("probe", records, unit.index, start, stop)
         except _Died:
             child.close()
             child = _Child()
@@ -114,7 +114,7 @@ def _isolate(store: JobStore, digest: str, unit: Unit) -> None:
         return True
 
     try:
-        record_killers(store, unit, find_killers(unit.rows, survives))
+        records.add_killers(unit.index, find_killers(unit.rows, survives))
     finally:
         child.close()
 

@@ -19,6 +19,7 @@ from engine.batch.manifest import JobRecord, OutputManifest, Part
 from engine.batch.output import open_output
 from engine.batch.plan import Unit
 from engine.batch.planning import make_plan
+from engine.batch.records import Records
 from engine.batch.work import Work, make_work
 from engine.batch.writing import QUARANTINE, by_partition
 from engine.bundle import read_bundle
@@ -99,7 +100,8 @@ def work_again(record: JobRecord, output: str) -> Work:
         raise JobChanged(
             f"the {changed} of job {record.job} changed since it ran; there is nothing to compare with"
         )
-    return make_work(plan, open_output(output).store(record.job), bundle.manifest.schema)
+    records = Records.of(open_output(output).store(record.job), plan)
+    return make_work(plan, records, bundle.manifest.schema)
 
 
 def differing_rows(expected: pa.Table, found: pa.Table) -> int:

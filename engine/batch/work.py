@@ -1,22 +1,20 @@
 """The work of a job as any process sees it: one value per process, and one function to run a unit."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-import msgspec
 import pyarrow as pa
 from pyarrow import fs
 
 from engine.batch.filesystem import open_filesystem
 from engine.batch.fragments import Footer
-from engine.batch.isolation import REASON_KILLED, Part, killers, set_apart
+from engine.batch.isolation import REASON_KILLED, Part, set_apart
 from engine.batch.layout import Layout, layout_of
-from engine.batch.output import JobStore
-from engine.batch.plan import PLAN, Options, Plan, Unit
+from engine.batch.plan import Options, Plan, Unit
 from engine.batch.reading import PIECE_BYTES, PIECE_ROWS, Columns, Piece, read_unit
+from engine.batch.records import Records
 from engine.batch.scoring import TableScorer, scorer_of
 from engine.batch.where import columns_of, condition_of
 from engine.batch.writing import UnitWriter
@@ -46,7 +44,7 @@ class Work:
     """All that scoring a unit takes; made once per process and job, shared by its threads."""
 
     plan: Plan
-    store: JobStore
+    records: Records
     filesystem: fs.FileSystem
     scorer: TableScorer
     columns: Columns
@@ -59,7 +57,7 @@ class Work:
 
     def parts(self, unit: Unit, pieces: Iterable[tuple[Piece, pa.Table]]) -> Iterator[Part]:
         """The tables of a unit, with each row that is known to kill in one of its own."""
-        return set_apart(pieces, killers(self.store, unit))
+        return set_apart(pieces, self.records.killers(unit.index))
 
     def score(self, piece: Piece, table: pa.Table, kills: bool) -> pa.Table:
         """A part, scored; rows known to kill are bad without being scored."""
@@ -86,7 +84,7 @@ class Work:
 
     def writer(self, unit: Unit, runner: str) -> UnitWriter:
         """A new attempt at a unit."""
-        return UnitWriter(self.store, unit, self.layout, runner=runner)
+        return UnitWriter(self.records, unit, self.layout, runner=runner)
 
 
 ScoreAll = Callable[[Work, Unit, Iterable[tuple[Piece, pa.Table]]], Iterator[tuple[int, pa.Table]]]
@@ -125,21 +123,17 @@ def bytes_of(table: pa.Table) -> int:
 
 
 @lru_cache(maxsize=4)
-def work_of(store: JobStore, digest: str) -> Work:
-    """The work whose plan, of this digest, lies in a store; made once per process."""
-    data = store.read(PLAN)
-    if data is None or digest_of(data) != digest:
-        raise JobChanged(f"the job was started anew meanwhile - at {store}")
-    plan = msgspec.json.decode(data, type=Plan)
-    return make_work(plan, store, scorer_of(plan.bundle, plan.revision, plan.device).schema)
+def work_of(records: Records) -> Work:
+    """The work of the plan that some records are of; made once per process.
+
+    Raises ``JobChanged`` if the job follows another plan by now.
+    """
+    if (plan := records.plan()) is None:
+        raise JobChanged(f"the job was started anew meanwhile - at {records.store}")
+    return make_work(plan, records, scorer_of(plan.bundle, plan.revision, plan.device).schema)
 
 
-def digest_of(plan: bytes) -> str:
-    """What tells one stored plan from another."""
-    return hashlib.sha256(plan).hexdigest()
-
-
-def make_work(plan: Plan, store: JobStore, schema: Schema, footers: Sequence[Footer] = ()) -> Work:
+def make_work(plan: Plan, records: Records, schema: Schema, footers: Sequence[Footer] = ()) -> Work:
     """The work of a plan for a model of this schema; the model itself is loaded by who scores first.
 
     Footers of the plan's files are given by who has just read them to make the plan.
@@ -147,7 +141,7 @@ def make_work(plan: Plan, store: JobStore, schema: Schema, footers: Sequence[Foo
     options = plan.options
     return Work(
         plan=plan,
-        store=store,
+        records=records,
         filesystem=open_filesystem(plan.inputs[0])[0],
         scorer=TableScorer(
             plan.bundle,

@@ -12,7 +12,7 @@ from threading import Lock
 import pyarrow as pa
 
 from engine.batch.isolation import rows_between
-from engine.batch.output import JobStore
+from engine.batch.records import Records
 from engine.batch.work import Work, run_unit, work_of
 from engine.errors import TandemError
 
@@ -29,7 +29,7 @@ def main() -> None:
         ANSWERS[request](pipe, *arguments)
 
 
-def run_units(pipe: Connection, store: JobStore, digest: str, indices: Sequence[int], threads: int) -> None:
+def run_units(pipe: Connection, records: Records, indices: Sequence[int], threads: int) -> None:
     """Commit units; says which one starts and which is done, then ``end``."""
     sending = Lock()
 
@@ -38,7 +38,7 @@ def run_units(pipe: Connection, store: JobStore, digest: str, indices: Sequence[
             pipe.send(event)
 
     try:
-        work = work_of(store, digest)
+        work = work_of(records)
     except TandemError as error:
         say("error", error)
         say("end")
@@ -58,9 +58,9 @@ def run_units(pipe: Connection, store: JobStore, digest: str, indices: Sequence[
     say("end")
 
 
-def probe(pipe: Connection, store: JobStore, digest: str, index: int, start: int, stop: int) -> None:
+def probe(pipe: Connection, records: Records, index: int, start: int, stop: int) -> None:
     """Read and score rows ``start`` to ``stop`` of a unit, for the sake of surviving it; then ``end``."""
-    work: Work = work_of(store, digest)
+    work: Work = work_of(records)
     for piece, table in rows_between(work.read(work.plan.units[index]), start, stop):
         work.survives(table, piece)
     pipe.send(("end",))

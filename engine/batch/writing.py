@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from engine.batch.fragments import NULL_PARTITION
 from engine.batch.layout import HIDDEN, PATH, REASON, ROW, Layout, plain
-from engine.batch.manifest import Done, encode
-from engine.batch.output import JobStore
+from engine.batch.manifest import Done
 from engine.batch.part_file import PartFile
 from engine.batch.plan import Unit
+from engine.batch.records import Records
 from engine.errors import ScoringFailed, StorageFailed
 
 QUARANTINE = "_quarantine"
@@ -26,8 +26,8 @@ QUARANTINE = "_quarantine"
 class UnitWriter:
     """One attempt at one unit: ``write`` every scored table, then ``commit`` once, or ``abort``."""
 
-    def __init__(self, store: JobStore, unit: Unit, layout: Layout, *, runner: str) -> None:
-        self._store, self._unit, self._layout, self._runner = store, unit, layout, runner
+    def __init__(self, records: Records, unit: Unit, layout: Layout, *, runner: str) -> None:
+        self._records, self._unit, self._layout, self._runner = records, unit, layout, runner
         self._attempt = f"{unit.name}-{uuid.uuid4().hex[:12]}"
         self._files: dict[str, PartFile] = {}
         self._reasons: Counter[str] = Counter()
@@ -65,7 +65,7 @@ class UnitWriter:
             dict(self._reasons), round(time.monotonic() - self._started, 3),
             round(time.time(), 3), self._runner,
         )  # fmt: skip
-        first = self._store.put(f"done/{self._unit.name}.json", encode(done))
+        first = self._records.commit(done)
         if not first:
             self._discard([part.path for part in parts])
         return first
@@ -79,12 +79,12 @@ class UnitWriter:
 
     def _discard(self, names: list[str]) -> None:
         for name in names:
-            self._store.discard(f"attempts/{self._attempt}/{name}")
+            self._records.store.discard(f"attempts/{self._attempt}/{name}")
 
     def _file(self, directory: str, schema: pa.Schema) -> PartFile:
         name = f"{directory}{self._layout.file_name(self._unit)}"
         if name not in self._files:
-            stream = self._store.create(f"attempts/{self._attempt}/{name}")
+            stream = self._records.store.create(f"attempts/{self._attempt}/{name}")
             self._files[name] = PartFile(stream, schema, self._layout.compression)
         return self._files[name]
 

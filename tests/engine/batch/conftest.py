@@ -14,6 +14,7 @@ from engine.batch.manifest import encode
 from engine.batch.output import open_output
 from engine.batch.plan import PLAN, Plan
 from engine.batch.planning import make_plan
+from engine.batch.records import Records
 from engine.batch.runners import choose
 from engine.bundle import Link, Manifest, Provenance, npz, read_bundle, write_bundle
 from engine.config import Batch
@@ -114,6 +115,7 @@ def begin(bundle: str, data: Path, output: Path, settings: Batch, n_units: int) 
     plan = make_plan(model, bundle, [str(data)], options_of(settings)).plan
     place = open_output(str(output))
     with place.alone(plan.job, wait=False):
-        place.store(plan.job).put(PLAN, encode(plan))
-        choose(settings, plan, model.manifest)(place.store(plan.job), plan, plan.units[:n_units])
+        store = place.store(plan.job)
+        store.put(PLAN, encode(plan))
+        choose(settings, plan, model.manifest)(Records.of(store, plan), plan, plan.units[:n_units])
     return plan

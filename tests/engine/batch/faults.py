@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.batch.output import open_output
+from engine.batch.records import Records
 from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
@@ -87,7 +88,7 @@ class Job:
         def has_begun() -> list[str]:
             if process.poll() is not None:
                 raise AssertionError(f"the driver ended before its first unit: {process.communicate()[0]}")
-            return glob.glob(f"{hidden(self.output)}/*/done/*.json")
+            return glob.glob(f"{hidden(self.output)}/*/done/*/*.json")
 
         wait_until(has_begun, LIMIT_S, every_s=0.002)
 
@@ -172,7 +173,7 @@ def zombie_attempt(root: Path) -> str:
     settings = Batch(runner="local", keep=("id",), unit_rows=driver.UNIT_ROWS, threads=1)
     plan = begin(job.bundle, job.data, job.output, settings, n_units=1)
     store = open_output(str(job.output)).store(plan.job)
-    work = make_work(plan, store, read_bundle(job.bundle).manifest.schema)
+    work = make_work(plan, Records.of(store, plan), read_bundle(job.bundle).manifest.schema)
     late = work.writer(plan.units[1], "late")
     for n_rows, table in work.score_all(plan.units[1], work.read(plan.units[1])):
         late.write(table, n_rows)

@@ -38,7 +38,7 @@ def test_read_score_and_write_are_one_operator_of_ray_data(bundle: str, data: Pa
     write(data / "b.parquet", with_bad_amount(rows(100, 100)))
     with pytest.raises(InvalidTable, match="amount"):
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings())
-    record = next(hidden(tmp_path / "out").glob("*/done/00000.json"))
+    record = next(hidden(tmp_path / "out").glob("*/done/*/00000.json"))
     assert json.loads(record.read_text())["runner"] == FUSED
 
 
@@ -47,7 +47,7 @@ def test_a_job_that_shares_the_gpu_is_one_operator_too(bundle: str, data: Path, 
     write(data / "b.parquet", with_bad_amount(rows(200, 100)))
     with pytest.raises(InvalidTable, match="amount"):
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings(device="auto"))
-    record = next(hidden(tmp_path / "out").glob("*/done/00000.json"))
+    record = next(hidden(tmp_path / "out").glob("*/done/*/00000.json"))
     assert json.loads(record.read_text())["runner"] == FUSED
 
 

@@ -11,6 +11,7 @@ from engine.batch.fragments import Footer
 from engine.batch.job import dry_run, options_of, score_files
 from engine.batch.output import open_output
 from engine.batch.planning import make_plan
+from engine.batch.records import Records
 from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
@@ -28,10 +29,8 @@ def sample_of(bundle: str, inputs: list[str], output: str) -> Sample | None:
     """The row group that a dry run reads; what it finds there does not depend on a clock."""
     model = read_bundle(bundle)
     planned = make_plan(model, bundle, inputs, options_of(Batch()))
-    return take_sample(
-        planned,
-        make_work(planned.plan, open_output(output).store(planned.plan.job), model.manifest.schema),
-    )
+    records = Records.of(open_output(output).store(planned.plan.job), planned.plan)
+    return take_sample(planned, make_work(planned.plan, records, model.manifest.schema))
 
 
 def test_a_dry_run_counts_from_footers_and_writes_nothing(bundle: str, data: Path, tmp_path: Path) -> None:

@@ -82,3 +82,14 @@ def test_a_row_on_which_the_model_fails_is_bad_alone(deadly_bundle: str, data: P
     assert [row for row, score in enumerate(scores) if score is None] == [3, 4, 7]
     assert [reason.split(":")[0] for reason in result.record.reasons] == ["the model failed on it"]
     assert result.record.rows_bad == 3
+
+
+@deadly
+@pytest.mark.slow
+def test_a_row_that_was_cured_is_scored(deadly_bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", numbers(5))
+    with pytest.raises(InvalidTable, match="kills the process"):
+        score_files(deadly_bundle, [str(data)], str(tmp_path / "out"))
+    write(data / "a.parquet", numbers())
+    result = score_files(deadly_bundle, [str(data)], str(tmp_path / "out"))
+    assert (result.record.rows_out, result.record.rows_bad) == (8, 0)

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,9 @@ import pytest
 
 from engine.batch.job import score_files
 from engine.batch.output import open_output
+from engine.batch.plan import Plan
+from engine.batch.records import Records
+from engine.batch.runners import choose
 from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
@@ -235,7 +240,7 @@ def test_an_unfinished_job_is_resumed_without_reading_finished_units_again(
     write(bad, with_bad_amount(rows(300, 10)))
     with pytest.raises(InvalidTable, match="amount"):
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
-    done = sorted(os.listdir(next(hidden(tmp_path / "out").iterdir()) / "done"))
+    done = sorted(path.name for path in hidden(tmp_path / "out").glob("*/done/*/*"))
     assert done == ["00000.json", "00001.json", "00002.json"]
     assert not (tmp_path / "out").exists()
 
@@ -380,7 +385,7 @@ def test_a_late_worker_does_not_bring_its_job_back(bundle: str, data: Path, tmp_
     write(data / "a.parquet", rows(0, 100))
     plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
     store = open_output(str(tmp_path / "out")).store(plan.job)
-    work = make_work(plan, store, read_bundle(bundle).manifest.schema)
+    work = make_work(plan, Records.of(store, plan), read_bundle(bundle).manifest.schema)
     late = work.writer(plan.units[0], "late")
     for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
         late.write(table, n_rows)
@@ -391,11 +396,61 @@ def test_a_late_worker_does_not_bring_its_job_back(bundle: str, data: Path, tmp_
     assert sorted(os.listdir(tmp_path)) == ["data", "out"]
 
 
+def test_an_attempt_at_an_earlier_plan_of_a_job_does_not_count(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "b.parquet", rows(100, 200))
+    plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
+    records = Records.of(open_output(str(tmp_path / "out")).store(plan.job), plan)
+    work = make_work(plan, records, read_bundle(bundle).manifest.schema)
+    late = work.writer(plan.units[1], "late")
+    for n_rows, table in work.score_all(plan.units[1], work.read(plan.units[1])):
+        late.write(table, n_rows)
+    write(data / "a.parquet", rows(0, 100))  # so that the plan's second unit is another one
+
+    def late_end(_records: Records, _plan: Plan) -> AbstractContextManager[None]:
+        assert late.commit()
+        return nullcontext()
+
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID, show=late_end)
+    assert read(tmp_path / "out").to_pydict() == {"id": list(range(300)), "score": expected(range(300))}
+    assert sorted(os.listdir(tmp_path)) == ["data", "out"]
+
+
+def test_a_driver_that_waited_does_not_mix_its_plan_with_that_of_the_one_before(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "b.parquet", rows(100, 200))
+    plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
+    place = open_output(str(tmp_path / "out"))
+    records = Records.of(place.store(plan.job), plan)
+    write(data / "a.parquet", rows(0, 100))
+    waits = Event()
+
+    def show(_records: Records, _plan: Plan) -> AbstractContextManager[None]:
+        waits.set()
+        return nullcontext()
+
+    with ThreadPoolExecutor(1) as pool:
+        with place.alone(plan.job, wait=False):
+            second = pool.submit(
+                score_files, bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID, show=show
+            )
+            assert waits.wait(60)
+            choose(KEEP_ID, plan, read_bundle(bundle).manifest)(records, plan, plan.units[:1])
+        with pytest.raises(JobChanged, match=r"1 new \(such as .*a.parquet"):
+            second.result()
+    (data / "a.parquet").unlink()
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
+    assert result.resumed == 1
+    assert read(tmp_path / "out")["id"].to_pylist() == list(range(100, 300))
+
+
 def test_of_two_attempts_at_a_unit_the_first_record_counts(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 100))
     plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
     store = open_output(str(tmp_path / "out")).store(plan.job)
-    work = make_work(plan, store, read_bundle(bundle).manifest.schema)
+    work = make_work(plan, Records.of(store, plan), read_bundle(bundle).manifest.schema)
     writers = [work.writer(plan.units[0], name) for name in ("first", "second")]
     for writer in writers:
         for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):

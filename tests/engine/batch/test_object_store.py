@@ -16,6 +16,7 @@ from engine.batch.filesystem import open_filesystem
 from engine.batch.job import options_of, score_files
 from engine.batch.object_output import CREATE, ObjectOutput, get, put, walk
 from engine.batch.planning import make_plan
+from engine.batch.records import Records
 from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
@@ -116,7 +117,7 @@ def test_an_unfinished_job_resumes_in_the_store(bundle: str, bucket: str) -> Non
     with pytest.raises(InvalidTable, match="amount"):
         score_files(bundle, [bucket.format("in")], bucket.format("out"), settings=KEEP_ID, job="mine")
     assert get(bucket.format("out"), "_manifest.json") is None
-    done = ObjectOutput(bucket.format("out")).store("mine").names("done")
+    done = [name.rpartition("/")[2] for name in walk(bucket.format("out"), "_jobs/mine/done/")]
     assert sorted(done) == ["00000.json", "00001.json"]
 
 
@@ -140,7 +141,7 @@ def test_an_attempt_that_uploads_when_its_job_is_published_leaves_nothing(
     settings = Batch(keep=("id",), unit_rows=100)
     model = read_bundle(bundle)
     plan = make_plan(model, bundle, [str(data)], options_of(settings)).plan
-    work = make_work(plan, ObjectOutput(output).store(plan.job), model.manifest.schema)
+    work = make_work(plan, Records.of(ObjectOutput(output).store(plan.job), plan), model.manifest.schema)
     late = work.writer(plan.units[0], "late")
     for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
         late.write(table, n_rows)

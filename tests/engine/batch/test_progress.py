@@ -5,6 +5,7 @@ import pytest
 
 from engine.batch.output import open_output
 from engine.batch.progress import line, progress_at, rows_done, shown
+from engine.batch.records import Records
 from engine.config import Batch
 from tests.engine.batch.conftest import begin, rows, write
 
@@ -31,7 +32,7 @@ def test_an_empty_job_is_finished() -> None:
 def test_progress_is_read_from_records_by_whoever_asks(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 350))
     plan = begin(bundle, data, tmp_path / "out", SETTINGS, n_units=2)
-    assert rows_done(open_output(str(tmp_path / "out")).store(plan.job), plan) == 200
+    assert rows_done(Records.of(open_output(str(tmp_path / "out")).store(plan.job), plan), plan) == 200
     assert progress_at(str(tmp_path / "out"), plan.job) == (200, 350)
     assert progress_at(str(tmp_path / "out"), "another") == (0, 0)
 
@@ -40,6 +41,6 @@ def test_what_is_shown_ends_with_the_last_state(bundle: str, data: Path, tmp_pat
     write(data / "a.parquet", rows(0, 350))
     plan = begin(bundle, data, tmp_path / "out", SETTINGS, n_units=2)
     stream = io.StringIO()
-    with shown(open_output(str(tmp_path / "out")).store(plan.job), plan, stream):
+    with shown(Records.of(open_output(str(tmp_path / "out")).store(plan.job), plan), plan, stream):
         assert stream.getvalue() == ""
     assert stream.getvalue() == "200 of 350 rows (57 %)\n"

@@ -12,6 +12,7 @@ import pytest
 from engine.batch.job import options_of, score_files
 from engine.batch.output import open_output
 from engine.batch.planning import make_plan
+from engine.batch.records import Records
 from engine.batch.verification import verify
 from engine.batch.work import make_work
 from engine.bundle import read_bundle
@@ -44,7 +45,9 @@ def survives(bundle: str, file: Path, where: str, group: int) -> bool:
     destroy(copy, group)
     model = read_bundle(bundle)
     plan = make_plan(model, bundle, [str(copy)], options_of(Batch(where=where))).plan
-    work = make_work(plan, open_output(str(file.parent / "out")).store(plan.job), model.manifest.schema)
+    work = make_work(
+        plan, Records.of(open_output(str(file.parent / "out")).store(plan.job), plan), model.manifest.schema
+    )
     try:
         for unit in plan.units:
             assert sum(piece.rows for piece, _ in work.read(unit)) == unit.rows
