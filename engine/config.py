@@ -89,7 +89,8 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             row aside with the reason.
         max_bad_fraction: A larger share of bad rows fails the job.
         partition_by: Input columns whose values become directories of the output.
-        unit_rows: Rows per output file; small inputs are merged up to it, large ones split.
+        unit_rows: Rows committed at once, an output file; small inputs are merged up to it, large ones split.
+        file_bytes: A unit of more bytes is written as several files of about so many; 0 for one file.
         compression: Codec of the output files.
         threads: Units scored at once by ``local``; 0 for one per core.
     """
@@ -104,6 +105,7 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bad_fraction: Fraction = 1.0
     partition_by: tuple[str, ...] = ()
     unit_rows: Count = 1_048_576
+    file_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     compression: Literal["snappy", "zstd", "lz4", "none"] = "snappy"
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
 

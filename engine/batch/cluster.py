@@ -116,9 +116,8 @@ def score_block(block: pa.Table, records: Records) -> pa.Table:
     except TandemError as error:
         return Label(index, error=described(error)).alone()
     label = Label(index, rows=sum(n_rows for n_rows, _ in scored))
-    if not any(table.num_rows for _, table in scored):
-        return label.alone()
-    return label.on(pa.concat_tables([table for _, table in scored], promote_options="default"))
+    tables = [table for _, table in scored if table.num_rows]
+    return label.on_all(tables) if tables else label.alone()
 
 
 def write_block(records: Records, block: pa.Table, *, runner: str) -> tuple[str, str] | None:
@@ -126,7 +125,9 @@ def write_block(records: Records, block: pa.Table, *, runner: str) -> tuple[str,
     label, work = Label.of(block), work_of(records)
     writer = work.writer(work.plan.units[label.unit], runner)
     try:
-        writer.write(work.layout.nothing() if label.empty else block, label.rows)
+        writer.read(label.rows)
+        for table in label.tables(block):
+            writer.write(table)
         writer.commit()
     except TandemError as error:
         return described(error)

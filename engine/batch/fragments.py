@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from engine.batch.filesystem import open_filesystem
+from engine.batch.filesystem import is_object_store, open_filesystem
 from engine.batch.plan import InputFile
 from engine.errors import InvalidConfig, InvalidTable, NotFound, StorageFailed
 
@@ -55,6 +55,17 @@ def list_files(locations: Sequence[str]) -> tuple[InputFile, ...]:
         for file in _files_of(location):
             found.setdefault(file.path, file)
     return tuple(found.values())
+
+
+def would_list(location: str, directory: str) -> bool:
+    """Whether a Parquet file that comes to lie in a directory is one of those that a location names."""
+    if is_object_store(location) != is_object_store(directory):
+        return False
+    pattern, file = open_filesystem(location)[1], f"{open_filesystem(directory)[1]}/part.parquet"
+    root = _root_of_glob(pattern)
+    if not file.startswith(f"{root}/") or not _is_data(file[len(root) :]):
+        return False
+    return root == pattern or _glob_pattern(pattern).fullmatch(file) is not None
 
 
 def read_footers(filesystem: fs.FileSystem, files: Sequence[InputFile]) -> list[Footer]:

@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.batch.manifest import Done, JobRecord, OutputManifest, Part, encode
+from engine.batch.conflicts import check_apart, check_appendable, find_record
+from engine.batch.layout import layout_of
+from engine.batch.manifest import QUARANTINE, Done, JobRecord, OutputManifest, Part, encode
 from engine.batch.output import JobStore, Output, open_output
 from engine.batch.plan import PLAN, Options, Plan, Unit, carries_on, differences
 from engine.batch.planning import Planned, make_plan
 from engine.batch.records import Records
 from engine.batch.runners import available_cores, choose
-from engine.batch.writing import QUARANTINE
 from engine.bundle import Bundle, read_bundle
 from engine.config import Batch
-from engine.errors import Conflict, InvalidTable, JobChanged, OutputExists, ScoringFailed, StorageFailed
+from engine.errors import Conflict, InvalidTable, JobChanged, ScoringFailed, StorageFailed
 
 if TYPE_CHECKING:
     from engine.batch.estimate import Estimate
 
 MAX_REPORTED_REASONS = 3
+MOST_OF_ID = 56
+"""Characters of an id that leave room for a number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,12 +103,13 @@ def score_files(
         Failed: A disk, a store or a backend failed; call again to resume.
     """
     model = read_bundle(bundle)
-    planned = make_plan(model, bundle, inputs, options_of(settings), job, settings.device)
     place = open_output(output)
+    planned = _planned(model, bundle, inputs, output, settings, job)
     if restart:
         _give_up(place)
     if (finished := _published(place, planned.plan, settings, output)) is not None:
         return finished
+    planned = replace(planned, plan=_admitted(place, model, planned.plan, settings, output))
     plan = _carried_on(place, planned.plan, settings)
     with _alone(place, plan, show):
         # Whoever held the job before may have finished it, or some of its units.
@@ -126,10 +130,10 @@ def dry_run(
     from engine.batch.work import make_work
 
     model = read_bundle(bundle)
-    planned = make_plan(model, bundle, inputs, options_of(settings), device=settings.device)
     place = open_output(output)
-    if (manifest := place.manifest()) is not None:
-        _record(manifest, planned.plan, settings)
+    planned = _planned(model, bundle, inputs, output, settings)
+    if (manifest := place.manifest()) is None or find_record(manifest, planned.plan, settings.mode) is None:
+        _admitted(place, model, planned.plan, settings, output)
     lenient = msgspec.structs.replace(planned.plan.options, on_bad_row="null")
     planned = replace(planned, plan=msgspec.structs.replace(planned.plan, options=lenient))
     work = make_work(
@@ -144,33 +148,40 @@ def options_of(settings: Batch) -> Options:
     return Options(**{name: getattr(settings, name) for name in Options.__struct_fields__})
 
 
+def _planned(
+    model: Bundle, bundle: str, inputs: Sequence[str], output: str, settings: Batch, job: str = ""
+) -> Planned:
+    planned = make_plan(model, bundle, inputs, options_of(settings), job, settings.device)
+    check_apart(planned.plan.inputs, output)
+    return planned
+
+
 def _published(place: Output, plan: Plan, settings: Batch, output: str) -> Result | None:
     """The result if this very job is published; raises if the output is otherwise in the way."""
     manifest = place.manifest()
-    record = manifest and _record(manifest, plan, settings)
+    record = manifest and find_record(manifest, plan, settings.mode)
     if not manifest or not record:
         return None
     place.forget(record.job)  # what a driver left that was killed after publishing
     return Result(record.job, output, manifest, 0, True)
 
 
-def _record(manifest: OutputManifest, plan: Plan, settings: Batch) -> JobRecord | None:
-    """The record of this very job in an output; raises if the output is otherwise in the way."""
-    for record in manifest.jobs:
-        if (record.revision, record.options, record.files) == (plan.revision, plan.options, plan.files):
-            return record
-        if record.job == plan.job:
-            raise JobChanged(
-                f"job {plan.job} is published at this output, with another bundle, input or options;"
-                " give this one an id of its own"
-            )
-    if settings.mode == "error":
-        last = manifest.jobs[-1]
-        raise OutputExists(
-            f"the output holds the result of job {last.job} ({last.model}, {last.finished});"
-            " choose another output, or --mode overwrite or append"
-        )
-    return None
+def _admitted(place: Output, model: Bundle, plan: Plan, settings: Batch, output: str) -> Plan:
+    """The plan to run at an output that may hold others' results; raises if they do not go together.
+
+    A job that writes anew what stands among others' rows is another one, lest it be taken for done.
+    """
+    manifest = place.manifest()
+    if manifest is None:
+        return plan
+    if settings.mode == "append":
+        check_appendable(manifest, plan, layout_of(plan, model.manifest.schema.output), output)
+    number = 2
+    job = plan.job
+    while manifest.holds(job):
+        job = f"{plan.job[:MOST_OF_ID]}-{number}"
+        number += 1
+    return msgspec.structs.replace(plan, job=job)
 
 
 def _carried_on(place: Output, wanted: Plan, settings: Batch) -> Plan:

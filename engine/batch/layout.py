@@ -13,6 +13,8 @@ HIDDEN = "__tandem_"
 REASON = HIDDEN + "reason"
 ROW = HIDDEN + "row"
 PATH = HIDDEN + "path"
+SET_ASIDE = ("_file", "_row", "_reason")
+"""Columns that a row which was set aside has beside its own: where it was read, and why it is bad."""
 _SCORE_TYPES = {"float32": pa.float32(), "float64": pa.float64()}
 
 
@@ -27,6 +29,7 @@ class Layout:
         partition_by: Columns that stand in the directories' names instead.
         quarantine: Whether bad rows go to files of their own.
         compression: Codec.
+        file_bytes: Bytes per file, about; 0 for as many as a unit has.
         suffix: What makes file names of different jobs differ.
     """
 
@@ -36,6 +39,7 @@ class Layout:
     partition_by: tuple[str, ...]
     quarantine: bool
     compression: Codec
+    file_bytes: int
     suffix: str
 
     def output(self, table: pa.Table) -> pa.Table:
@@ -45,14 +49,14 @@ class Layout:
         # Arrow's functions, a cast among them, take long to import.
         return chosen if chosen.schema.equals(self.schema) else chosen.cast(self.schema)
 
-    def nothing(self) -> pa.Table:
-        """A scored table without rows."""
-        names = [*self.kept, *(score_name(output) for output in range(self.n_scores))]
-        return self.schema.empty_table().rename_columns(names)
+    def file_name(self, unit: Unit, number: int = 0) -> str:
+        """``part-00017-1f2e3d4c5b6a.parquet``, the next of a unit ``part-00017.001-1f2e3d4c5b6a.parquet``."""
+        return f"part-{unit.name}{f'.{number:03d}' if number else ''}-{self.suffix}.parquet"
 
-    def file_name(self, unit: Unit) -> str:
-        """``part-00017-1f2e3d4c5b6a.parquet``."""
-        return f"part-{unit.name}-{self.suffix}.parquet"
+    def is_of(self, unit: Unit, file_name: str) -> bool:
+        """Whether a file of an output is of this job and unit."""
+        begins = (f"part-{unit.name}-", f"part-{unit.name}.")
+        return file_name.startswith(begins) and self.suffix in file_name
 
 
 def layout_of(plan: Plan, output: Output) -> Layout:
@@ -67,6 +71,7 @@ def layout_of(plan: Plan, output: Output) -> Layout:
         partition_by=options.partition_by,
         quarantine=options.on_bad_row == "quarantine",
         compression=options.compression,
+        file_bytes=options.file_bytes,
         suffix=suffix_of(plan.job),
     )
 

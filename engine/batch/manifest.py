@@ -9,6 +9,8 @@ from engine.errors import OutputExists
 
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
+QUARANTINE = "_quarantine"
+"""The directory of rows that were set aside."""
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +29,11 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
     sha256: str
     attempt: str
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it holds bad rows as they were read, and no scores."""
+        return QUARANTINE in self.path.split("/")
 
 
 class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

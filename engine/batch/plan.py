@@ -105,6 +105,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_bad_fraction: More bad rows than this share fail the job.
         partition_by: Kept columns whose values become directories of the output.
         unit_rows: Rows per unit.
+        file_bytes: Bytes per output file, about, if a unit has more; 0 for one file per unit.
         compression: Codec of the output files.
     """
 
@@ -115,6 +116,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bad_fraction: float = 1.0
     partition_by: tuple[str, ...] = ()
     unit_rows: int = 1 << 20
+    file_bytes: int = 0
     compression: Codec = "snappy"
 
 

@@ -13,7 +13,8 @@ from pyarrow import fs
 
 from engine.batch.filesystem import absolute, is_object_store, open_filesystem
 from engine.batch.fragments import Footer, list_files, read_footers
-from engine.batch.layout import HIDDEN, plain
+from engine.batch.layout import HIDDEN, SET_ASIDE, plain
+from engine.batch.partitions import has_texts
 from engine.batch.plan import (
     JOB_ID,
     InputFile,
@@ -134,6 +135,12 @@ def _checked(
         if kept is not None and not found.equals(kept):
             raise _drifted(kept, found, file, files[0])
         kept = found
+    for name in options.partition_by:
+        if kept is not None and not has_texts(kept.field(name).type):
+            raise InvalidConfig(
+                f"expected a column whose values can name directories, got '{name}' of type"
+                f" {kept.field(name).type} in 'partition_by'"
+            )
     return kept if kept is not None else pa.schema([])
 
 
@@ -142,8 +149,18 @@ def _check_names(bundle: Bundle, options: Options) -> None:
     names = (*options.keep, *options.partition_by)
     if both := [name for name in options.keep if name in scores]:
         raise InvalidConfig(f"column '{both[0]}' cannot be kept: the score itself is called so")
-    if len(set(options.keep)) < len(options.keep):
-        raise InvalidConfig(f"expected each column once in 'keep', got {', '.join(options.keep)}")
+    if both := [name for name in options.partition_by if name in scores]:
+        raise InvalidConfig(f"column '{both[0]}' cannot name directories: the score itself is called so")
+    for key, columns in (("keep", options.keep), ("partition_by", options.partition_by)):
+        if len(set(columns)) < len(columns):
+            raise InvalidConfig(f"expected each column once in '{key}', got {', '.join(columns)}")
+    if options.on_bad_row == "quarantine":
+        features = bundle.manifest.schema.names
+        if taken := [name for name in (*names, *features) if name in SET_ASIDE]:
+            raise InvalidConfig(
+                f"column '{taken[0]}' bears a name that rows set aside have for their place and reason;"
+                " rename it, or choose --on-bad-row null"
+            )
     if hidden := [name for name in names if name.startswith(HIDDEN)]:
         raise InvalidConfig(f"column '{hidden[0]}' bears a name that scoring uses itself; rename it")
 

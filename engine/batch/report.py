@@ -15,7 +15,6 @@ from engine.batch.filesystem import open_filesystem
 from engine.batch.job import Result
 from engine.batch.layout import suffix_of
 from engine.batch.manifest import Done, JobRecord
-from engine.batch.writing import QUARANTINE
 from engine.pages.figures import ACCENT, SECOND, draw
 from engine.pages.machine import machine
 from engine.pages.rendering import to_the_minute, write_page
@@ -71,8 +70,8 @@ def make_report(result: Result) -> Report:
 def _scores(result: Result) -> dict[str, NDArray[np.float64]]:
     columns = list(result.record.score_columns)
     filesystem, root = open_filesystem(result.output)
-    mine = [part.path for part in result.manifest.parts if f"-{suffix_of(result.job)}" in part.path]
-    paths = [path for path in mine if QUARANTINE not in path]
+    parts = [part for part in result.manifest.parts if not part.is_set_aside]
+    paths = [part.path for part in parts if f"-{suffix_of(result.job)}" in part.path]
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in columns}
     for path in paths[:: max(1, len(paths) // SAMPLED_FILES)]:
         with filesystem.open_input_file(f"{root}/{path}") as source:

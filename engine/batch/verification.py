@@ -1,27 +1,27 @@
 """Does an output hold what its manifest says, bit for bit? Drawn units are scored again, also by wire."""
 
+import hashlib
 import random
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 
+from engine.batch.comparison import differing_rows
 from engine.batch.filesystem import open_filesystem
 from engine.batch.isolation import REASON_KILLED
-from engine.batch.layout import REASON
-from engine.batch.manifest import JobRecord, OutputManifest, Part
+from engine.batch.layout import PATH, REASON, ROW, SET_ASIDE
+from engine.batch.manifest import QUARANTINE, JobRecord, OutputManifest, Part
 from engine.batch.output import open_output
+from engine.batch.partitions import by_partition
 from engine.batch.plan import Unit
 from engine.batch.planning import make_plan
 from engine.batch.records import Records
 from engine.batch.work import Work, make_work
-from engine.batch.writing import QUARANTINE, by_partition
 from engine.bundle import read_bundle
 from engine.errors import InvalidConfig, JobChanged, NotFound, StorageFailed
 
@@ -37,56 +37,69 @@ class Verification:
 
     Attributes:
         rows: Rows of the output scored again from the input.
-        differing: Of them, those whose score has other bits, is missing, or is one too many.
+        differing: Of them, those that have other bits, are missing, or are one too many; rows that were
+            set aside, or ought to have been, among them.
+        changed_files: Files of the output, of those that were read, whose bytes are not the manifest's.
         wire_rows: Rows sent to an endpoint.
         wire_differing: Of them, those answered with other bits than the batch path's.
     """
 
-    rows: int
-    differing: int
+    rows: int = 0
+    differing: int = 0
+    changed_files: int = 0
     wire_rows: int = 0
     wire_differing: int = 0
 
     def plus(self, other: "Verification") -> "Verification":
         """Both together."""
-        return Verification(
-            self.rows + other.rows,
-            self.differing + other.differing,
-            self.wire_rows + other.wire_rows,
-            self.wire_differing + other.wire_differing,
-        )
+        names = [field.name for field in fields(self)]
+        return Verification(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.differing or self.changed_files or self.wire_differing)
 
 
-def verify(output: str, *, n_rows: int, url: str = "", seed: int = 0) -> Verification:
-    """Score units of the last job at an output again, until so many rows are compared.
+def verify(output: str, *, n_rows: int, url: str = "", seed: int = 0, job: str = "") -> Verification:
+    """Score units of an output again, until so many rows are compared.
 
     Args:
         output: Where ``score_files`` published.
         n_rows: Rows to compare, at least, if there are as many.
         url: An endpoint that serves the model; its answers are compared too.
         seed: Chooses the units.
+        job: Compare only what this job wrote; by default all jobs that wrote here.
 
     Raises:
-        NotFound: There is no output.
+        NotFound: There is no output, or no such job wrote there.
         InvalidConfig: ``url`` is none.
-        JobChanged: The bundle or the input is not what the manifest names.
+        JobChanged: The bundle or the input of a job is not what the manifest names.
     """
     if url and not url.startswith(("http://", "https://")):
         raise InvalidConfig(f"expected a URL such as http://127.0.0.1:8080, got '{url}'")
     manifest = open_output(output).manifest()
     if manifest is None:
         raise NotFound(f"expected a published output, found none - at {output}")
-    work = work_again(manifest.jobs[-1], output)
-    units = [unit for unit in work.plan.units if unit.rows]
+    works = [work_again(record, output) for record in _records(manifest, job, output)]
+    units = [(work, unit) for work in works for unit in work.plan.units if unit.rows]
     random.Random(seed).shuffle(units)  # noqa: S311 (chooses a sample)
-    total = Verification(0, 0)
-    for unit in units:
+    total = Verification()
+    for work, unit in units:
         if total.rows >= n_rows:
             break
         total = total.plus(_compare_unit(work, unit, output, manifest))
-        if url and total.wire_rows < n_rows:
+        if url and work is works[-1] and total.wire_rows < n_rows:  # what is served is the latest model
             total = total.plus(_compare_wire(work, unit, url, n_rows - total.wire_rows))
     return total
+
+
+def _records(manifest: OutputManifest, job: str, output: str) -> list[JobRecord]:
+    found = [record for record in manifest.jobs if job in ("", record.job)]
+    if not found:
+        names = ", ".join(record.job for record in manifest.jobs)
+        raise NotFound(f"no job {job} wrote at {output}; those that did: {names}")
+    return found
 
 
 def work_again(record: JobRecord, output: str) -> Work:
@@ -99,47 +112,49 @@ def work_again(record: JobRecord, output: str) -> Work:
         changed = "input" if plan.revision == record.revision else "bundle"
         raise JobChanged(
             f"the {changed} of job {record.job} changed since it ran; there is nothing to compare with"
+            " (--job compares only one job's rows)"
         )
-    records = Records.of(open_output(output).store(record.job), plan)
-    return make_work(plan, records, bundle.manifest.schema)
-
-
-def differing_rows(expected: pa.Table, found: pa.Table) -> int:
-    """Rows whose values have other bits (NaN equals NaN), with those that are missing or too many."""
-    n = min(expected.num_rows, found.num_rows)
-    differs = np.zeros(n, bool)
-    for a, b in zip(expected.columns, found.columns, strict=True):
-        same = pc.fill_null(pc.equal(_bits(a.slice(0, n)), _bits(b.slice(0, n))), False)
-        both_null = pc.and_(pc.is_null(a.slice(0, n)), pc.is_null(b.slice(0, n)))
-        differs |= ~np.asarray(pc.or_(same, both_null))
-    return int(differs.sum()) + abs(expected.num_rows - found.num_rows)
+    return make_work(plan, Records.of(open_output(output).store(record.job), plan), bundle.manifest.schema)
 
 
 def _compare_unit(work: Work, unit: Unit, output: str, manifest: OutputManifest) -> Verification:
+    found, changed = _stored(work, unit, output, manifest)
+    rows = differing = 0
+    for directory, table in _scored(work, unit).items():
+        there = found.pop(directory, table.slice(0, 0))
+        rows += table.num_rows
+        differing += differing_rows(table, there.select(_known(there, table.column_names)))
+    differing += sum(table.num_rows for table in found.values())  # nobody's
+    return Verification(rows, differing, changed)
+
+
+def _known(table: pa.Table, names: Sequence[str]) -> list[str]:
+    return [name for name in names if name in table.column_names]
+
+
+def _stored(work: Work, unit: Unit, output: str, manifest: OutputManifest) -> tuple[dict[str, pa.Table], int]:
+    """What the output holds of a unit, by directory, and how many of its files are not the manifest's."""
     filesystem, root = open_filesystem(output)
-    prefix = work.layout.file_name(unit).removesuffix(".parquet")
-    stored = {
-        directory(part): f"{root}/{part.path}"
-        for part in manifest.parts
-        if part.path.rpartition("/")[2].startswith(prefix)
-    }
-    found = Verification(0, 0)
-    for name, table in _scored(work, unit).items():
-        there = _stored(filesystem, stored[name], table.column_names) if name in stored else None
-        differing = table.num_rows if there is None else differing_rows(table, there)
-        found = found.plus(Verification(table.num_rows, differing))
-    return found
-
-
-def _stored(filesystem: fs.FileSystem, path: str, columns: Sequence[str]) -> pa.Table | None:
-    """Columns of a part; None if it is lost or cut short."""
-    try:
-        with filesystem.open_input_file(path) as source:
-            return pq.read_table(source).select(columns)
-    except (FileNotFoundError, pa.ArrowInvalid):
-        return None
-    except OSError as error:
-        raise StorageFailed(f"expected intact pages, got others - at {path}: {error}") from error
+    tables: dict[str, list[pa.Table]] = {}
+    changed = 0
+    for part in manifest.parts:
+        if not work.layout.is_of(unit, part.path.rpartition("/")[2]):
+            continue
+        try:
+            with filesystem.open_input_file(f"{root}/{part.path}") as source:
+                data = source.read_buffer()
+            changed += hashlib.sha256(data).hexdigest() != part.sha256
+            table = pq.read_table(pa.BufferReader(data))
+        except FileNotFoundError:
+            changed += 1
+        except pa.ArrowInvalid:
+            continue
+        except OSError as error:
+            raise StorageFailed(f"cannot read {root}/{part.path}: {error}") from error
+        else:
+            kept = table.select(SET_ASIDE) if part.is_set_aside else table
+            tables.setdefault(directory(part), []).append(kept)
+    return {name: pa.concat_tables(found) for name, found in tables.items()}, changed
 
 
 def directory(part: Part) -> str:
@@ -149,11 +164,14 @@ def directory(part: Part) -> str:
 
 
 def _scored(work: Work, unit: Unit) -> dict[str, pa.Table]:
+    """What the output ought to hold of a unit, by directory; of rows set aside their places and reasons."""
     tables: dict[str, list[pa.Table]] = {}
     for _, scored in work.score_all(unit, work.read(unit)):
         good = scored
         if work.layout.quarantine and REASON in scored.column_names:
             good = scored.filter(pc.field(REASON).is_null())
+            bad = scored.filter(pc.field(REASON).is_valid()).select([PATH, ROW, REASON])
+            tables.setdefault(f"{QUARANTINE}/", []).append(bad.rename_columns(list(SET_ASIDE)))
         for name, rows in by_partition(good, work.layout.partition_by):
             if rows.num_rows:
                 tables.setdefault(name, []).append(work.layout.output(rows))
@@ -162,14 +180,23 @@ def _scored(work: Work, unit: Unit) -> dict[str, pa.Table]:
 
 def _compare_wire(work: Work, unit: Unit, url: str, n_rows: int) -> Verification:
     scorer = work.scorer.scorer
-    found = Verification(0, 0)
-    for _, table in work.read(unit):
-        for start in range(0, min(table.num_rows, n_rows - found.wire_rows), WIRE_ROWS):
-            rows = table.select(scorer.schema.names).slice(start, WIRE_ROWS).combine_chunks()
-            answer = ask(f"{url.rstrip('/')}/v1/models/{scorer.manifest.name}/score", rows)
-            wrong = differing_rows(scorer.score(rows, on_bad_row="null"), answer)
-            found = found.plus(Verification(0, 0, rows.num_rows, wrong))
+    found = Verification()
+    for table in _slices((table for _, table in work.read(unit)), n_rows):
+        rows = table.select(scorer.schema.names).combine_chunks()
+        answer = ask(f"{url.rstrip('/')}/v1/models/{scorer.manifest.name}/score", rows)
+        wrong = differing_rows(scorer.score(rows, on_bad_row="null"), answer)
+        found = found.plus(Verification(wire_rows=rows.num_rows, wire_differing=wrong))
     return found
+
+
+def _slices(tables: Iterable[pa.Table], n_rows: int) -> Iterable[pa.Table]:
+    """The first rows of some tables, as many as a request takes at a time."""
+    for table in tables:
+        for start in range(0, min(table.num_rows, n_rows), WIRE_ROWS):
+            yield table.slice(start, WIRE_ROWS)
+        n_rows -= table.num_rows
+        if n_rows <= 0:
+            return
 
 
 def ask(url: str, rows: pa.Table) -> pa.Table:
@@ -186,9 +213,3 @@ def ask(url: str, rows: pa.Table) -> pa.Table:
         reason = getattr(error, "reason", error)
         why = getattr(reason, "strerror", None) or reason
         raise StorageFailed(f"expected scores from {url}, got: {why}") from error
-
-
-def _bits(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_float32(column.type):
-        return column.combine_chunks().view(pa.int32())
-    return column.combine_chunks().view(pa.int64()) if pa.types.is_float64(column.type) else column

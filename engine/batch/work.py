@@ -162,7 +162,8 @@ def run_unit(work: Work, unit: Unit, runner: str, score_all: ScoreAll = Work.sco
     writer = work.writer(unit, runner)
     try:
         for n_rows, scored in score_all(work, unit, work.read(unit)):
-            writer.write(scored, n_rows)
+            writer.read(n_rows)
+            writer.write(scored)
         return writer.commit()
     except BaseException:
         writer.abort()

@@ -22,7 +22,11 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "on_bad_row": (str, "fail, null (a null score) or quarantine (set aside, with reasons)."),
     "max_bad_fraction": (float, "A larger share of bad rows fails the job."),
     "partition_by": (str, "Input columns that become directories of the output, separated by commas."),
-    "unit_rows": (int, "Rows per output file."),
+    "unit_rows": (int, "Rows committed at once, as an output file (one per partition)."),
+    "file_bytes": (
+        int,
+        "Bytes per output file, about, where --unit-rows makes larger ones; 0 for no such end.",
+    ),
     "compression": (str, "snappy, zstd, lz4 or none."),
     "threads": (int, "Cores for the local runner; 0 for all."),
 }

@@ -16,6 +16,8 @@ from engine.batch.plan import PLAN, Plan
 from engine.batch.planning import make_plan
 from engine.batch.records import Records
 from engine.batch.runners import choose
+from engine.batch.work import Work
+from engine.batch.writing import UnitWriter
 from engine.bundle import Link, Manifest, Provenance, npz, read_bundle, write_bundle
 from engine.config import Batch
 from engine.schema import Feature, Output, Schema
@@ -107,6 +109,16 @@ def read(output: Path) -> pa.Table:
 def hidden(output: Path) -> Path:
     """Where a job's records lie while it is unfinished."""
     return output.with_name(f".{output.name}.tandem")
+
+
+def attempt(work: Work, index: int) -> UnitWriter:
+    """An attempt at a unit that is written and not committed."""
+    unit = work.plan.units[index]
+    writer = work.writer(unit, "test")
+    for n_rows, table in work.score_all(unit, work.read(unit)):
+        writer.read(n_rows)
+        writer.write(table)
+    return writer
 
 
 def begin(bundle: str, data: Path, output: Path, settings: Batch, n_units: int) -> Plan:

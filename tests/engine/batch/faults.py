@@ -29,7 +29,7 @@ from engine.bundle import read_bundle
 from engine.config import Batch
 from engine.errors import JobChanged
 from tests.engine.batch import driver
-from tests.engine.batch.conftest import begin, expected, hidden, make_bundle, rows, write
+from tests.engine.batch.conftest import attempt, begin, expected, hidden, make_bundle, rows, write
 from tests.waiting import wait_until
 
 N_ROWS = 20_000
@@ -174,9 +174,7 @@ def zombie_attempt(root: Path) -> str:
     plan = begin(job.bundle, job.data, job.output, settings, n_units=1)
     store = open_output(str(job.output)).store(plan.job)
     work = make_work(plan, Records.of(store, plan), read_bundle(job.bundle).manifest.schema)
-    late = work.writer(plan.units[1], "late")
-    for n_rows, table in work.score_all(plan.units[1], work.read(plan.units[1])):
-        late.write(table, n_rows)
+    late = attempt(work, 1)
     if problem := job.resumed():
         return problem
     try:

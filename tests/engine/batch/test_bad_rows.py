@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.batch.job import score_files
+from engine.batch.verification import Verification, verify
 from engine.config import Batch
-from engine.errors import InvalidTable, JobChanged
+from engine.errors import InvalidConfig, InvalidTable, JobChanged
 from tests.engine.batch.conftest import expected, hidden, read, rows, write
 
 
@@ -124,3 +125,38 @@ def test_a_job_tells_of_its_bad_rows(
     out = str(tmp_path / "out")
     result = score_files(bundle, [str(data)], out, settings=Batch(on_bad_row=on_bad_row))
     assert result.summary == told.format(out=out)
+
+
+@pytest.mark.parametrize("runner", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_rows_set_aside_keep_the_types_of_their_files(
+    request: pytest.FixtureRequest, bundle: str, data: Path, tmp_path: Path, runner: Literal["local", "ray"]
+) -> None:
+    if runner == "ray":
+        request.getfixturevalue("ray_cluster")
+    narrow = rows(0, 3).set_column(1, "amount", pa.array([None, 4.1, 4.1], pa.float32()))
+    wide = rows(3, 3).set_column(1, "amount", pa.array([4.1, None, 4.1], pa.float64()))
+    wide = wide.set_column(2, "count", pa.array([2**40, 1, 1], pa.int64()))
+    write(data / "a.parquet", narrow)
+    write(data / "b.parquet", wide)
+    settings = Batch(runner=runner, keep=("id",), on_bad_row="quarantine")
+    result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+    assert (result.record.rows_out, result.record.rows_bad, result.record.n_units) == (3, 3, 1)
+    first, second = sorted((tmp_path / "out" / "_quarantine").iterdir())
+    assert pq.ParquetFile(first).read().select(["id", "amount", "count"]).to_pylist() == [
+        {"id": 0, "amount": None, "count": 0}
+    ]
+    assert pq.ParquetFile(second).read().select(["id", "amount", "count"]).to_pylist() == [
+        {"id": 3, "amount": 4.1, "count": 2**40},
+        {"id": 4, "amount": None, "count": 1},
+    ]
+    assert verify(str(tmp_path / "out"), n_rows=6) == Verification(6)
+
+
+@pytest.mark.parametrize("name", ["_row", "_file", "_reason"])
+def test_a_column_called_like_those_of_rows_set_aside_is_refused(
+    bundle: str, data: Path, tmp_path: Path, name: str
+) -> None:
+    write(data / "a.parquet", rows(0, 10).append_column(name, pa.array(range(10))))
+    settings = Batch(keep=("id", name), on_bad_row="quarantine")
+    with pytest.raises(InvalidConfig, match=f"'{name}' bears a name that rows set aside have"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)

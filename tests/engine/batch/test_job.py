@@ -22,7 +22,7 @@ from engine.batch.work import make_work
 from engine.bundle import read_bundle
 from engine.config import Batch
 from engine.errors import InvalidConfig, InvalidTable, JobChanged, NotFound, OutputExists
-from tests.engine.batch.conftest import begin, destroy, expected, hidden, read, rows, write
+from tests.engine.batch.conftest import attempt, begin, destroy, expected, hidden, read, rows, write
 
 KEEP_ID = Batch(keep=("id",), unit_rows=100)
 
@@ -386,9 +386,7 @@ def test_a_late_worker_does_not_bring_its_job_back(bundle: str, data: Path, tmp_
     plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
     store = open_output(str(tmp_path / "out")).store(plan.job)
     work = make_work(plan, Records.of(store, plan), read_bundle(bundle).manifest.schema)
-    late = work.writer(plan.units[0], "late")
-    for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-        late.write(table, n_rows)
+    late = attempt(work, 0)
     score_files(bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID)
     with pytest.raises(JobChanged, match="finished or given up"):
         late.commit()
@@ -403,9 +401,7 @@ def test_an_attempt_at_an_earlier_plan_of_a_job_does_not_count(
     plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
     records = Records.of(open_output(str(tmp_path / "out")).store(plan.job), plan)
     work = make_work(plan, records, read_bundle(bundle).manifest.schema)
-    late = work.writer(plan.units[1], "late")
-    for n_rows, table in work.score_all(plan.units[1], work.read(plan.units[1])):
-        late.write(table, n_rows)
+    late = attempt(work, 1)
     write(data / "a.parquet", rows(0, 100))  # so that the plan's second unit is another one
 
     def late_end(_records: Records, _plan: Plan) -> AbstractContextManager[None]:
@@ -451,9 +447,6 @@ def test_of_two_attempts_at_a_unit_the_first_record_counts(bundle: str, data: Pa
     plan = begin(bundle, data, tmp_path / "out", KEEP_ID, n_units=0)
     store = open_output(str(tmp_path / "out")).store(plan.job)
     work = make_work(plan, Records.of(store, plan), read_bundle(bundle).manifest.schema)
-    writers = [work.writer(plan.units[0], name) for name in ("first", "second")]
-    for writer in writers:
-        for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-            writer.write(table, n_rows)
+    writers = [attempt(work, 0) for _ in range(2)]
     assert [writer.commit() for writer in writers] == [True, False]
     assert len(list(hidden(tmp_path / "out").rglob("*.parquet"))) == 1

@@ -22,7 +22,7 @@ from engine.bundle import read_bundle
 from engine.config import Batch
 from engine.errors import InvalidTable, NotFound, OutputExists, StorageFailed
 from tests.engine.batch import s3_server
-from tests.engine.batch.conftest import expected, rows, write
+from tests.engine.batch.conftest import attempt, expected, rows, write
 from tests.engine.batch.test_job import with_bad_amount
 
 KEEP_ID = Batch(keep=("id",), unit_rows=100)
@@ -142,9 +142,7 @@ def test_an_attempt_that_uploads_when_its_job_is_published_leaves_nothing(
     model = read_bundle(bundle)
     plan = make_plan(model, bundle, [str(data)], options_of(settings)).plan
     work = make_work(plan, Records.of(ObjectOutput(output).store(plan.job), plan), model.manifest.schema)
-    late = work.writer(plan.units[0], "late")
-    for n_rows, table in work.score_all(plan.units[0], work.read(plan.units[0])):
-        late.write(table, n_rows)
+    late = attempt(work, 0)
     score_files(bundle, [str(data)], output, settings=settings)
     there = walk(output, "")
     with pytest.raises(StorageFailed):
