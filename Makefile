@@ -69,6 +69,7 @@ bench-capacity: .venv/installed  ## Does the search for the capacity repeat, and
 chaos: .venv/installed  ## Kill batch jobs at every step of their protocol, many times over; prints the table
 	$(BIN)/python -m tests.engine.batch.kill_matrix
 	$(BIN)/python -m tests.engine.batch.kill_matrix_store
+	$(BIN)/python -m tests.engine.batch.kill_matrix_cluster
 	$(BIN)/python -m tests.engine.batch.faults
 
 bench-check: .venv/installed  ## Quick benchmarks against load_tests/baseline.json; names what fell by more than its noise
