@@ -92,6 +92,7 @@ def _read_fragment(
                 yield row, table
                 row += table.num_rows
                 left -= table.num_rows
+    _check_unchanged(filesystem, file)  # not rewritten in place meanwhile either
     if left:
         raise InvalidTable(
             f"expected {fragment.rows} rows, got {fragment.rows - left} - at {_place(file, fragment)}"
@@ -133,13 +134,7 @@ def rows_at_once(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
 def _open(
     filesystem: fs.FileSystem, file: InputFile, dictionaries: Sequence[str], parsed: pq.FileMetaData | None
 ) -> pq.ParquetFile:
-    info = filesystem.get_file_info(file.path)
-    if (info.size, info.mtime_ns or 0) != (file.size, file.mtime_ns):
-        found = f"{info.size} bytes" if info.type == fs.FileType.File else "nothing"
-        raise JobChanged(
-            f"{file.path} changed since the job was planned: expected the same time and {file.size} bytes,"
-            f" found {found}; put it back, or start again with --restart"
-        )
+    _check_unchanged(filesystem, file)
     try:
         if isinstance(filesystem, fs.LocalFileSystem):
             # Mapped, not copied: a third of reading's time. A file cut short while it is read kills
@@ -153,6 +148,16 @@ def _open(
         raise InvalidTable(
             f"expected a Parquet file, got one that cannot be opened - at {file.path}: {error}"
         ) from error
+
+
+def _check_unchanged(filesystem: fs.FileSystem, file: InputFile) -> None:
+    info = filesystem.get_file_info(file.path)
+    if (info.size, info.mtime_ns or 0) != (file.size, file.mtime_ns):
+        found = f"{info.size} bytes" if info.type == fs.FileType.File else "nothing"
+        raise JobChanged(
+            f"{file.path} changed since the job was planned: expected the same time and {file.size} bytes,"
+            f" found {found}; put it back, or start again with --restart"
+        )
 
 
 def partition_values(file: InputFile, types: Mapping[str, PartitionType]) -> dict[str, pa.Scalar]:

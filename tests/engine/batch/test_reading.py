@@ -51,6 +51,19 @@ def test_long_texts_are_read_in_pieces_of_so_many_bytes(data: Path) -> None:
     assert len(pieces(data, ("id",))) == 1, "columns that are not read do not count"
 
 
+def test_a_file_that_changes_while_it_is_read_is_refused(data: Path) -> None:
+    path = data / "a.parquet"
+    pq.write_table(pa.table({"id": range(9)}), path, row_group_size=3)
+    files = list_files([str(data)])
+    units = units_of([[RowGroup(3)] * 3], unit_rows=9)
+    plan = Plan("job", "", "", (), Options(), b"", {}, files, units)
+    read = read_unit(plan, units[0], fs.LocalFileSystem(), Columns(("id",), ()))
+    next(read)
+    os.utime(path, (1, 1))
+    with pytest.raises(JobChanged, match="changed since the job was planned"):
+        list(read)
+
+
 @pytest.mark.parametrize("change", ["size", "time"])
 def test_a_file_that_changed_is_refused_though_its_footer_is_known(data: Path, change: str) -> None:
     path = data / "a.parquet"
