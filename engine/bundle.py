@@ -29,6 +29,13 @@ FORMAT: Literal[1] = 1
 MAX_MANIFEST_BYTES = 64 << 20
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
+Device = Literal["cpu", "auto", "cuda"]
+"""Where a model's margins are computed. ``auto`` never changes a score: it uses a GPU, where there is one,
+for batches of forests and linear models so large that it was measured to be faster. ``cuda`` uses it for
+all, for ONNX graphs too, whose scores then differ in the last bits, and fails where there is none."""
+DeviceChoice = Literal["bundle", "cpu", "auto", "cuda"]
+"""``bundle`` leaves it to the bundle: the CPU, unless it was packed for another device."""
+
 ModelName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 """A letter or digit, then up to 63 letters, digits, dots, dashes and underscores."""
 
@@ -83,6 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         link: From margin to score.
         provenance: Where the model came from.
         after: What is made of scores before they are answered; nothing if it is not there.
+        device: Where the model asks to be scored; the CPU if it is not there.
         files: SHA-256 of every other file, by name.
         format: Version of this layout.
     """
@@ -93,8 +101,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: Link
     provenance: Provenance
     after: After | UnsetType = UNSET
+    device: Device | UnsetType = UNSET
     files: dict[str, str] = {}
     format: Literal[1] = FORMAT
+
+    def device_for(self, choice: DeviceChoice) -> Device:
+        """Where to score: as somebody chose, or as the bundle asks."""
+        if choice != "bundle":
+            return choice
+        return "cpu" if self.device is UNSET else self.device
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-from engine.bundle import ModelName
+from engine.bundle import DeviceChoice, ModelName
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose a free one."""
@@ -18,10 +18,6 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Mode = Literal["error", "overwrite", "append"]
-Device = Literal["cpu", "auto", "cuda"]
-"""Where a model's margins are computed. ``auto`` never changes a score: it uses a GPU, where there is one,
-for batches of forests and linear models so large that it was measured to be faster. ``cuda`` uses it for
-all, for ONNX graphs too, whose scores then differ in the last bits, and fails where there is none."""
 
 
 class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +41,8 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         port: The direct lane, shared by all replicas of a node.
         grpc_port: The same protocol over gRPC, shared likewise; none if left out.
         ingress_port: Ray Serve's ingress (HAProxy); unused with ``local``.
-        device: ``cpu``, ``cuda`` (a GPU), or ``auto``: a GPU, if there is one, where it is faster.
+        device: ``bundle`` (what the model was packed for), ``cpu``, ``cuda`` (a GPU), or ``auto``: a GPU, if
+            there is one, where it is faster.
         replicas: Processes that score, at most one per core is useful.
         max_replicas: More than ``replicas`` lets Ray start more of them under load.
         slo: Promise for models without one of their own.
@@ -62,7 +59,7 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8080
     grpc_port: Port | None = None
     ingress_port: Port = 8000
-    device: Device = "cpu"
+    device: DeviceChoice = "bundle"
     replicas: Count = 1
     max_replicas: Count | None = None
     slo: Slo = Slo()
@@ -80,7 +77,8 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         runner: ``local`` scores in this process, ``ray`` on a cluster, ``auto`` by the job's size.
-        device: ``cpu``, ``cuda`` (a GPU), or ``auto``: a GPU, if there is one, where it is faster.
+        device: ``bundle`` (what the model was packed for), ``cpu``, ``cuda`` (a GPU), or ``auto``: a GPU, if
+            there is one, where it is faster.
         keep: Input columns to write beside the score.
         mode: What to do where the output holds a result: ``error``, ``overwrite`` or ``append``.
         where: Score only rows that meet this condition, such as ``month >= 11``.
@@ -96,7 +94,7 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     runner: Literal["auto", "local", "ray"] = "auto"
-    device: Device = "cpu"
+    device: DeviceChoice = "bundle"
     keep: tuple[str, ...] = ()
     mode: Mode = "error"
     where: str = ""

@@ -3,13 +3,13 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 from msgspec import UNSET
 
 from engine.after import NOTHING
-from engine.bundle import After, Manifest, ModelName, Provenance, write_bundle
+from engine.bundle import After, Device, Manifest, ModelName, Provenance, write_bundle
 from engine.errors import InvalidConfig
 from engine.importers.features import Options, narrow, read_options, read_sample, settle, settle_output
 from engine.importers.formats import import_model
@@ -25,6 +25,7 @@ def pack(
     out: str | os.PathLike[str],
     features: str | os.PathLike[str] | None = None,
     sample: str | os.PathLike[str] | None = None,
+    device: Device = "cpu",
 ) -> Path:
     """Write the bundle of a model and return its directory, ``out/name@revision``.
 
@@ -35,20 +36,23 @@ def pack(
         out: Directory for bundles; made if missing.
         features: A features file, see ``configs/features.yaml``.
         sample: A Parquet file, or a folder of them, whose column types are those of the data to come.
+        device: Where it asks to be scored, unless ``--device`` says otherwise.
 
     Raises:
         InvalidModel: It is no model that an importer reads.
         UnsupportedModel: It cannot be represented exactly.
-        InvalidConfig: The name, ``out`` or the features file is wrong.
+        InvalidConfig: The name, the device, ``out`` or the features file is wrong.
         InvalidTable: The sample does not fit the model.
     """
     checked = _name(name)
+    if device not in get_args(Device):
+        raise InvalidConfig(f"expected one of the devices {', '.join(get_args(Device))}, got '{device}'")
     if Path(out).exists() and not Path(out).is_dir():
         raise InvalidConfig(f"expected a directory for bundles, got the file '{os.fspath(out)}'")
     options = Options() if features is None else read_options(features)
     source, imported = import_model(model, options)
     imported = transformed(imported, options.transforms)
-    manifest = _manifest(checked, source, imported, options, sample)
+    manifest = _manifest(checked, source, imported, options, sample, device)
     files = imported.files if imported.fold is None else imported.fold(manifest.schema.features)
     return write_bundle(manifest, files, Path(out))
 
@@ -59,6 +63,7 @@ def _manifest(
     imported: Imported,
     options: Options,
     sample: str | os.PathLike[str] | None,
+    device: Device,
 ) -> Manifest:
     columns = None if sample is None else read_sample(sample)
     settled = settle(imported.features, options, columns, block=imported.block)
@@ -72,6 +77,7 @@ def _manifest(
         ),
         link=imported.link,
         after=after if (after := After(options.output.thresholds, options.output.top)) != NOTHING else UNSET,
+        device=UNSET if device == "cpu" else device,
         provenance=Provenance(
             library=imported.library,
             objective=imported.objective,

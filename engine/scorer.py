@@ -15,8 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.after import NOTHING, fits, made_of_scores
-from engine.bundle import Bundle, Manifest, read_bundle
-from engine.config import Device
+from engine.bundle import Bundle, DeviceChoice, Manifest, read_bundle
 from engine.errors import BadRow, InvalidBundle, InvalidConfig, InvalidTable
 from engine.prepare.preparer import Columns, Preparer
 from engine.schema import Schema
@@ -96,13 +95,15 @@ class Scorer:
         return self._backend.score_rows
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: Device = "cpu", count_bins: bool = False) -> Self:
+    def load(
+        cls, path: str | os.PathLike[str], *, device: DeviceChoice = "bundle", count_bins: bool = False
+    ) -> Self:
         """Read a bundle, verify it and choose its backend.
 
         Args:
             path: The bundle's directory.
-            device: ``auto`` uses a GPU, where there is one, for batches so large that it is faster;
-                ``cuda`` uses it for all.
+            device: ``bundle`` is what the model was packed for; ``auto`` uses a GPU, where there is one, for
+                batches so large that it is faster, ``cuda`` for all.
             count_bins: Count the bins of one row in 61 while it is scored, see ``bin_counts``.
 
         Raises:
@@ -111,9 +112,11 @@ class Scorer:
                 the CPU make them.
             Failed: ``cuda`` was asked for where there is no GPU.
         """
-        if device not in get_args(Device):
-            raise InvalidConfig(f"expected one of the devices {', '.join(get_args(Device))}, got '{device}'")
+        if device not in get_args(DeviceChoice):
+            known = ", ".join(get_args(DeviceChoice))
+            raise InvalidConfig(f"expected one of the devices {known}, got '{device}'")
         bundle = read_bundle(path)
+        device = bundle.manifest.device_for(device)
         kind = bundle.manifest.kind
         backend = import_module(BACKENDS[kind])
         if not count_bins:

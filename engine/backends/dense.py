@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.linear import terms_of
-from engine.bundle import Bundle
-from engine.config import Device
+from engine.bundle import Bundle, Device
 from engine.errors import InvalidBundle
 from kernels.dense.layers import Layers
 from kernels.dense.network import Network

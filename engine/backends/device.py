@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import Device
+from engine.bundle import Device
 from engine.errors import Failed
 from kernels.gpu.crossover import Crossover, Kernel, crossover_rows, measured_cost
 

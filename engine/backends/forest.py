@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from engine.backends.cache_folder import cache_folder
 from engine.backends.device import on_device
-from engine.bundle import Bundle
-from engine.config import Device
+from engine.bundle import Bundle, Device
 from engine.errors import InvalidBundle, InvalidConfig
 from kernels.forests.binning import Unsuited
 from kernels.forests.choice import Choice, choose

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.backends.device import on_device
-from engine.bundle import Bundle
-from engine.config import Device
+from engine.bundle import Bundle, Device
 from engine.errors import InvalidBundle
 from kernels.gpu.crossover import Kernel
 from kernels.linear.model import Linear

@@ -10,8 +10,7 @@ from engine.backends.device import NO_GPU
 from engine.backends.onnx_cuda import CUDA, cuda_backend
 from engine.backends.onnx_ports import input_ports, output_port
 from engine.backends.onnx_session import RUNTIME_ERRORS, OnnxBackend, in_one_line, session_options
-from engine.bundle import Bundle
-from engine.config import Device
+from engine.bundle import Bundle, Device
 from engine.errors import Failed, InvalidBundle, ScoringFailed
 from engine.schema import Schema
 from kernels.gpu.device import gpu_is_available

@@ -28,7 +28,7 @@ from engine.batch.plan import Unit
 from engine.batch.records import Records
 from engine.batch.supervised import run_supervised
 from engine.batch.work import work_of
-from engine.config import Device
+from engine.bundle import Device
 from engine.errors import ScoringFailed, TandemError
 
 ROUNDS = 2

@@ -17,7 +17,7 @@ from engine.batch.output import JobStore, Output, open_output
 from engine.batch.plan import PLAN, Options, Plan, Unit, carries_on, differences
 from engine.batch.planning import Planned, make_plan
 from engine.batch.records import Records
-from engine.batch.runners import available_cores, choose
+from engine.batch.runners import available_cores, choose, runner_for
 from engine.bundle import Bundle, read_bundle
 from engine.config import Batch
 from engine.errors import Conflict, InvalidTable, JobChanged, ScoringFailed, StorageFailed
@@ -126,20 +126,22 @@ def dry_run(
     settings: Batch = Batch(),  # noqa: B008 (frozen)
 ) -> "Estimate":
     """What ``score_files`` would take; reads one row group, writes nothing. Raises as it does."""
-    from engine.batch.estimate import estimate, take_sample
-    from engine.batch.work import make_work
-
     model = read_bundle(bundle)
     place = open_output(output)
     planned = _planned(model, bundle, inputs, output, settings)
     if (manifest := place.manifest()) is None or find_record(manifest, planned.plan, settings.mode) is None:
         _admitted(place, model, planned.plan, settings, output)
+    return _estimated(place, model, planned, settings)
+
+
+def _estimated(place: Output, model: Bundle, planned: Planned, settings: Batch) -> "Estimate":
+    from engine.batch.estimate import estimate, take_sample
+    from engine.batch.work import make_work
+
     lenient = msgspec.structs.replace(planned.plan.options, on_bad_row="null")
     planned = replace(planned, plan=msgspec.structs.replace(planned.plan, options=lenient))
-    work = make_work(
-        planned.plan, Records.of(place.store(planned.plan.job), planned.plan), model.manifest.schema
-    )
-    sample = take_sample(planned, work)
+    records = Records.of(place.store(planned.plan.job), planned.plan)
+    sample = take_sample(planned, make_work(planned.plan, records, model.manifest.schema))
     return estimate(planned, sample, cores=settings.threads or available_cores())
 
 
@@ -242,8 +244,11 @@ def _run_and_publish(
     resumed = records.units_done()
     left = [unit for unit in plan.units if unit.index not in resumed]
     if left:
+        share = sum(unit.rows for unit in left) / max(plan.rows, 1)
+        runner = runner_for(settings, lambda: share * _estimated(place, model, planned, settings).seconds)
+        settings = msgspec.structs.replace(settings, runner=runner)
         with show(records, plan):
-            choose(settings, plan, model.manifest, planned.footers)(records, plan, left)
+            choose(settings, model.manifest, planned.footers)(records, plan, left)
     if (finished := _published(place, plan, settings, output)) is None:
         done = tuple(_done(records, unit) for unit in plan.units)
         record, parts = _summary(model, plan, done)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from engine.config import Device
+from engine.bundle import Device
 
 JOB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 JobId = Annotated[str, msgspec.Meta(pattern=f"^{JOB_ID}$")]

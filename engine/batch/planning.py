@@ -27,8 +27,7 @@ from engine.batch.plan import (
 )
 from engine.batch.pruning import row_groups_of
 from engine.batch.where import columns_of, condition_of
-from engine.bundle import Bundle
-from engine.config import Device
+from engine.bundle import Bundle, DeviceChoice
 from engine.errors import InvalidConfig, InvalidTable
 from engine.prepare.column_types import place_of
 from engine.schema import Schema
@@ -52,7 +51,7 @@ def make_plan(
     inputs: Sequence[str],
     options: Options,
     job: str = "",
-    device: Device = "cpu",
+    device: DeviceChoice = "bundle",
 ) -> Planned:
     """Plan a job.
 
@@ -62,7 +61,7 @@ def make_plan(
         inputs: Files, directories or globs, all on one file system.
         options: What decides the output.
         job: The caller's id for it; by default made from model, options and input listing.
-        device: Where margins are to be computed.
+        device: Where margins are to be computed, as somebody chose.
 
     Raises:
         InvalidTable: A file lacks a column or has it in a wrong type.
@@ -97,7 +96,7 @@ def make_plan(
         partition_types=types,
         files=files,
         units=units_of(groups, unit_rows=unit_rows, limit=options.limit),
-        device=device,
+        device=bundle.manifest.device_for(device),
     )
     return Planned(plan, filesystem, footers)
 

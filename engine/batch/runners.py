@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from engine.batch.fragments import Footer
 from engine.batch.plan import Plan, Unit
@@ -12,13 +13,16 @@ from engine.config import Batch
 Run = Callable[[Records, Plan, Sequence[Unit]], None]
 """Commits all the units given, or raises."""
 
-ROWS_WORTH_A_CLUSTER = 50_000_000
-"""About half a minute on two cores; below it, handing tasks out costs more than it gains."""
+SECONDS_WORTH_A_CLUSTER = 30.0
+"""Of the local runner, by the estimate; below it, handing tasks out costs more than it gains."""
 
 
-def choose(settings: Batch, plan: Plan, model: Manifest, footers: Sequence[Footer] = ()) -> Run:
-    """The runner for a job; in this process it goes on with the footers that were read for the plan."""
-    if runner_name(settings, plan) == "ray":
+def choose(settings: Batch, model: Manifest, footers: Sequence[Footer] = ()) -> Run:
+    """The runner for a job; in this process it goes on with the footers that were read for the plan.
+
+    ``auto`` is this process, see ``runner_for``.
+    """
+    if settings.runner == "ray":
         from engine import ray_compat
 
         ray_compat.prepare(os.environ.get("RAY_ADDRESS"))
@@ -38,15 +42,20 @@ def choose(settings: Batch, plan: Plan, model: Manifest, footers: Sequence[Foote
     )
 
 
+def runner_for(settings: Batch, estimated_s: Callable[[], float]) -> Literal["local", "ray"]:
+    """The runner asked for; with ``auto``, a cluster that runs already is used for jobs that take long here.
+
+    Args:
+        settings: What was asked for.
+        estimated_s: What the job would take in this process; called only where it decides.
+    """
+    if settings.runner != "auto":
+        return settings.runner
+    return "ray" if "RAY_ADDRESS" in os.environ and estimated_s() >= SECONDS_WORTH_A_CLUSTER else "local"
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def runner_name(settings: Batch, plan: Plan) -> str:
-    """``local`` or ``ray``: with ``auto``, a cluster that runs already is used for large jobs."""
-    if settings.runner != "auto":
-        return settings.runner
-    return "ray" if "RAY_ADDRESS" in os.environ and plan.rows >= ROWS_WORTH_A_CLUSTER else "local"

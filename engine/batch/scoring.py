@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.batch.isolation import rows_between
 from engine.batch.layout import PATH, REASON, ROW, score_name
 from engine.batch.reading import Piece
-from engine.config import Device
+from engine.bundle import Device
 from engine.errors import InvalidTable, JobChanged, ScoringFailed
 
 if TYPE_CHECKING:

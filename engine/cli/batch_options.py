@@ -15,7 +15,10 @@ from engine.errors import InvalidConfig
 OPTIONS: dict[str, tuple[type, str]] = {
     "keep": (str, "Input columns to write beside the score, separated by commas."),
     "runner": (str, "auto, local (one process) or ray."),
-    "device": (str, "cpu, cuda (a GPU) or auto (a GPU where it is faster)."),
+    "device": (
+        str,
+        "bundle (what the model was packed for), cpu, cuda (a GPU) or auto (a GPU where it is faster).",
+    ),
     "mode": (str, "Where the output holds a result: error, overwrite or append."),
     "where": (str, "Score only these rows, such as 'month >= 11 and carrier == \"UA\"'."),
     "limit": (int, "Score only so many first rows of the input; 0 for all."),
@@ -25,13 +28,15 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "unit_rows": (int, "Rows committed at once, as an output file (one per partition)."),
     "file_bytes": (
         int,
-        "Bytes per output file, about, where --unit-rows makes larger ones; 0 for no such end.",
+        "Bytes per output file, about, where --unit-rows makes larger ones; 0 for one file per unit.",
     ),
     "compression": (str, "snappy, zstd, lz4 or none."),
     "threads": (int, "Cores for the local runner; 0 for all."),
 }
 """Type and help by key of the config's ``batch``; lists are texts."""
 LISTS = ("keep", "partition_by")
+ALSO = {"keep": "--columns"}
+"""Other names that people know an option by."""
 
 
 def with_batch_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -70,7 +75,8 @@ def _of_an_option(sentence: str) -> str:
 def _parameter(name: str) -> inspect.Parameter:
     kind, words = OPTIONS[name]
     default = getattr(Batch(), name)
-    option = typer.Option(help=words, show_default=str(default) if default not in ((), "") else False)
+    flags = [f"--{name.replace('_', '-')}", *([ALSO[name]] if name in ALSO else [])]
+    option = typer.Option(*flags, help=words, show_default=str(default) if default not in ((), "") else False)
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

@@ -43,6 +43,7 @@ def _facts(bundle: "Bundle") -> dict[str, Any]:
         "outputs": list(manifest.schema.output.columns),
         "output_type": manifest.schema.output.type,
         "block": manifest.schema.block,
+        "device": manifest.device_for("bundle"),
         "size_bytes": sum(len(data) for data in bundle.files.values()),
     }
     if manifest.kind == "forest":

@@ -19,8 +19,22 @@ def pack(
         Path | None,
         typer.Option(help="Parquet file or folder whose column types are those of the data to come."),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where it asks to be scored: cpu, cuda (a GPU) or auto (a GPU where it is faster)."
+        ),
+    ] = "cpu",
 ) -> None:
     """Pack a trained model into an immutable bundle and print its path."""
     from engine import packing
 
-    print(packing.pack(model, name=name, out=out, features=features, sample=sample))
+    bundle = packing.pack(
+        model,
+        name=name,
+        out=out,
+        features=features,
+        sample=sample,
+        device=device,  # type: ignore[arg-type]  # checked there
+    )
+    print(bundle)

@@ -47,7 +47,10 @@ def serve(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda (a GPU) or auto (a GPU where it is faster).", show_default=SERVE.device),
+        typer.Option(
+            help="bundle (what it was packed for), cpu, cuda (a GPU) or auto (a GPU where it is faster).",
+            show_default=SERVE.device,
+        ),
     ] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster to use instead of an own one.")] = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,

@@ -56,7 +56,7 @@ def test_every_key_of_a_config_file_is_explained(path: Path) -> None:
         ("serve: {port: http}", r"Expected `int`, got `str` - at `\$.serve.port`"),
         ("serve: {port: 70000}", r"Expected `int` <= 65535 - at `\$.serve.port`"),
         ("batch: {runner: spark}", r"'spark' - at `\$.batch.runner`; expected one of auto, local, ray"),
-        ("batch: {device: gpu}", r"'gpu' - at `\$.batch.device`; expected one of cpu, auto, cuda"),
+        ("batch: {device: gpu}", r"'gpu' - at `\$.batch.device`; expected one of bundle, cpu, auto, cuda"),
         ("serve: {device: gpu}", r"Invalid enum value 'gpu' - at `\$.serve.device`"),
         ("models: {'../up': {bundle: x}}", r"Expected `str` matching regex"),
         ("serve: [", r"config.yaml: while parsing a flow node, .* - at line 2, column 1$"),

@@ -1,5 +1,7 @@
 """From a model to a bundle: formats told by content, features settled, errors that say the way out."""
 
+import json
+
 import catboost
 import lightgbm as lgb
 import msgspec
@@ -55,6 +57,16 @@ def test_the_same_model_packs_to_the_same_bundle(model_file, tmp_path):
     two = pack(str(model_file), name="late", out=str(tmp_path / "two"))
     assert one.name == two.name
     assert (one / "forest.npz").read_bytes() == (two / "forest.npz").read_bytes()
+
+
+def test_a_device_is_in_the_manifest_of_a_bundle_that_asks_for_one(model_file, tmp_path):
+    plain = pack(model_file, name="late", out=tmp_path)
+    assert pack(model_file, name="late", out=tmp_path, device="cpu") == plain
+    assert "device" not in json.loads((plain / "bundle.json").read_text())
+    asking = read_bundle(pack(model_file, name="late", out=tmp_path, device="cuda")).manifest
+    assert (asking.device_for("bundle"), asking.device_for("cpu")) == ("cuda", "cpu")
+    with pytest.raises(InvalidConfig, match="expected one of the devices cpu, auto, cuda, got 'gpu'"):
+        pack(model_file, name="late", out=tmp_path, device="gpu")
 
 
 def test_packing_twice_into_one_folder_leaves_the_first_bundle(model_file, tmp_path):

@@ -235,5 +235,5 @@ def test_every_kind_of_bundle_has_a_backend() -> None:
 
 
 def test_a_device_that_there_is_not_is_refused_by_name() -> None:
-    with pytest.raises(InvalidConfig, match="expected one of the devices cpu, auto, cuda, got 'gpu'"):
+    with pytest.raises(InvalidConfig, match="expected one of the devices bundle, cpu, auto, cuda, got 'gpu'"):
         Scorer.load("anywhere", device="gpu")

@@ -3,15 +3,15 @@
 import hashlib
 import importlib.metadata
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from engine import ray_compat
-from engine.bundle import read_bundle
-from engine.config import Config, Device, Model, Serve
+from engine.bundle import Device, DeviceChoice, read_bundle
+from engine.config import Config, Model, Serve
 from engine.errors import Failed, InvalidConfig, NotFound
 from engine.realtime.replicas import revisions as kept
 from engine.realtime.replicas.revisions import Revisions
@@ -63,11 +63,12 @@ def deploy(
 
     from engine.realtime.replicas.replica import Replica
 
-    check_device(settings.device, ray.cluster_resources())
+    devices = devices_of(revisions, settings.device)
+    check_devices(devices, ray.cluster_resources())
     before = kept.stored(name)
     current = msgspec.structs.replace(revisions, generation=before.generation + 1) if before else revisions
     kept.store(name, current)
-    deployment = serve.deployment(serve.ingress()(Replica)).options(**_options(settings))
+    deployment = serve.deployment(serve.ingress()(Replica)).options(**_options(settings, devices))
     pinned = ray_compat.pin_version(deployment, _code_version(current, settings, f"{salt} {jobs_port}"))
     try:
         serve.run(pinned.bind(current, settings, name, jobs_port), name=name, route_prefix="/")
@@ -75,9 +76,15 @@ def deploy(
         raise Failed(f"the replicas of pool '{name}' did not start: {_reason(name, error)}") from error
 
 
-def check_device(device: Device, resources: Mapping[str, float]) -> None:
+def devices_of(revisions: Revisions, choice: DeviceChoice) -> set[Device]:
+    """Where the models of a pool are scored, as somebody chose or their bundles ask."""
+    bundles = (read_bundle(model.bundle) for model in revisions.models.values())
+    return {bundle.manifest.device_for(choice) for bundle in bundles}
+
+
+def check_devices(devices: Collection[Device], resources: Mapping[str, float]) -> None:
     """Raise ``Failed`` if replicas would wait for a GPU in vain: the cluster has none."""
-    if device == "cuda" and not resources.get("GPU"):
+    if "cuda" in devices and not resources.get("GPU"):
         raise Failed("device cuda was asked for, but the Ray cluster has no GPU; use device auto or cpu")
 
 
@@ -169,10 +176,10 @@ def decide_replicas(context: Any) -> tuple[int, dict[str, Any]]:
     return wanted_replicas(busy, at_least=low, at_most=high), {}
 
 
-def _options(settings: Serve) -> dict[str, Any]:
+def _options(settings: Serve, devices: Collection[Device]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "name": "replica",
-        "ray_actor_options": _actor_options(settings),
+        "ray_actor_options": _actor_options(devices),
         "max_ongoing_requests": 1_000_000,  # admission is the replica's own
         "health_check_period_s": 1.0,
         "graceful_shutdown_timeout_s": _graceful_s(settings),
@@ -192,8 +199,8 @@ def _options(settings: Serve) -> dict[str, Any]:
     return {**options, "autoscaling_config": autoscaling}
 
 
-def _actor_options(settings: Serve) -> dict[str, float]:
-    gpus = {"num_gpus": GPUS_PER_REPLICA} if settings.device == "cuda" else {}
+def _actor_options(devices: Collection[Device]) -> dict[str, float]:
+    gpus = {"num_gpus": GPUS_PER_REPLICA} if "cuda" in devices else {}
     return {"num_cpus": CPUS_PER_REPLICA, **gpus}
 
 

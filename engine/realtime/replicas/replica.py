@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 
 from engine import ray_compat
-from engine.config import Device, Serve
+from engine.bundle import DeviceChoice
+from engine.config import Serve
 from engine.errors import TandemError
 from engine.realtime.replicas.pool import load_again
 from engine.realtime.replicas.revisions import Revisions, stored
@@ -126,7 +127,7 @@ class Drained:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _warm(bundle: str, device: Device) -> Scorer:
+def _warm(bundle: str, device: DeviceChoice) -> Scorer:
     """A scorer that compiles nothing any more when the first request comes."""
     scorer = Scorer.load(bundle, device=device)
     scorer.warm_up()

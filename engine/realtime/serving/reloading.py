@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from engine.config import Device, Model
+from engine.bundle import DeviceChoice
+from engine.config import Model
 from engine.errors import InvalidConfig
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
@@ -19,10 +20,10 @@ class Loader:
     Args:
         models: As the config names them.
         tell: Called before each wait.
-        device: Where they score.
+        device: Where they score, as somebody chose.
     """
 
-    def __init__(self, models: Mapping[str, Model], tell: Tell, device: Device = "cpu") -> None:
+    def __init__(self, models: Mapping[str, Model], tell: Tell, device: DeviceChoice = "bundle") -> None:
         self._models = dict(models)
         self._paths: dict[str, Path] = {}
         self._tell = tell

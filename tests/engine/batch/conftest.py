@@ -129,5 +129,5 @@ def begin(bundle: str, data: Path, output: Path, settings: Batch, n_units: int) 
     with place.alone(plan.job, wait=False):
         store = place.store(plan.job)
         store.put(PLAN, encode(plan))
-        choose(settings, plan, model.manifest)(Records.of(store, plan), plan, plan.units[:n_units])
+        choose(settings, model.manifest)(Records.of(store, plan), plan, plan.units[:n_units])
     return plan

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.batch.cluster import REMOTE, TASKS_PER_GPU, remote_options
 from engine.batch.job import score_files
+from engine.batch.plan import Options
+from engine.batch.planning import make_plan
+from engine.bundle import read_bundle, write_bundle
 from engine.config import Batch
 from engine.errors import Failed
+from engine.scorer import Scorer
 from kernels.gpu.device import gpu_is_available
 from tests.engine.batch.conftest import expected, read, rows, write
 from tests.engine.batch.deadly import numbers
@@ -47,6 +52,23 @@ def test_a_job_that_found_no_gpu_goes_on_as_the_same_job_without_one(
         score_files(*arguments, settings=Batch(device="cuda", keep=("id",)))
     score_files(*arguments, settings=Batch(device="auto", keep=("id",)))
     assert read(tmp_path / "out").to_pydict() == {"id": list(range(50)), "score": expected(range(50))}
+
+
+@without_a_gpu
+def test_a_bundle_may_ask_for_a_gpu_and_an_option_overrule_it(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 50))
+    plain = read_bundle(bundle)
+    manifest = msgspec.structs.replace(plain.manifest, device="cuda")
+    asking = str(write_bundle(manifest, plain.files, tmp_path / "asking"))
+    assert make_plan(read_bundle(asking), asking, [str(data)], Options()).plan.device == "cuda"
+    with pytest.raises(Failed, match="CUDA finds no GPU"):
+        score_files(asking, [str(data)], str(tmp_path / "out"))
+    score_files(asking, [str(data)], str(tmp_path / "out"), settings=Batch(device="cpu"))
+    with pytest.raises(Failed, match="CUDA finds no GPU"):
+        Scorer.load(asking)
+    assert Scorer.load(asking, device="auto").score(rows(0, 2))["score"].to_pylist() == expected(range(2))
 
 
 @without_a_gpu

@@ -433,7 +433,7 @@ def test_a_driver_that_waited_does_not_mix_its_plan_with_that_of_the_one_before(
                 score_files, bundle, [str(data)], str(tmp_path / "out"), settings=KEEP_ID, show=show
             )
             assert waits.wait(60)
-            choose(KEEP_ID, plan, read_bundle(bundle).manifest)(records, plan, plan.units[:1])
+            choose(KEEP_ID, read_bundle(bundle).manifest)(records, plan, plan.units[:1])
         with pytest.raises(JobChanged, match=r"1 new \(such as .*a.parquet"):
             second.result()
     (data / "a.parquet").unlink()

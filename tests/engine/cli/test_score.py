@@ -37,6 +37,14 @@ def test_the_command_scores_a_directory_and_says_so(fares: str, tmp_path: Path) 
     assert pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names == ["id", "carrier", "score"]
 
 
+def test_keep_may_be_called_columns(fares: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows(0, 10))
+    places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["score", fares, *places, "--columns", "carrier"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names == ["carrier", "score"]
+
+
 def test_a_second_call_says_that_nothing_was_left_to_do(fares: str, tmp_path: Path) -> None:
     write(tmp_path / "in" / "a.parquet", rows(0, 250))
     arguments = ["score", fares, "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]

@@ -183,17 +183,17 @@ def test_a_bundle_that_cannot_be_scored_is_refused_before_any_replica_starts(ray
 
 def test_only_replicas_on_cuda_ask_ray_for_a_gpu():
     asked = {
-        device: pool._options(Serve(device=device))["ray_actor_options"].get("num_gpus", 0)
+        device: pool._options(Serve(), {"cpu", device})["ray_actor_options"].get("num_gpus", 0)
         for device in ("cpu", "auto", "cuda")
     }
     assert asked == {"cpu": 0, "auto": 0, "cuda": pool.GPUS_PER_REPLICA}
 
 
 def test_replicas_that_would_wait_for_a_gpu_in_vain_are_refused():
-    pool.check_device("cuda", {"CPU": 4.0, "GPU": 1.0})
-    pool.check_device("auto", {"CPU": 4.0})
+    pool.check_devices({"cpu", "cuda"}, {"CPU": 4.0, "GPU": 1.0})
+    pool.check_devices({"auto"}, {"CPU": 4.0})
     with pytest.raises(Failed, match="the Ray cluster has no GPU"):
-        pool.check_device("cuda", {"CPU": 4.0})
+        pool.check_devices({"cpu", "cuda"}, {"CPU": 4.0})
 
 
 def test_serve_asks_for_as_many_replicas_as_their_own_load_needs():
