@@ -8,6 +8,7 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.batch.where import function_name, text_argument
@@ -21,6 +22,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[pc.Expression, Any], pc.Expression
     ast.Gt: lambda a, b: a > b,
     ast.GtE: lambda a, b: a >= b,
 }
+_UNKNOWN = pc.scalar(pa.scalar(None, pa.bool_()))
 
 
 def expression_of(condition: ast.Expression, text: str) -> pc.Expression:
@@ -67,11 +69,29 @@ def _one_comparison(operator: ast.cmpop, left: Any, right: Any, node: ast.expr, 
         missing: pc.Expression = left.is_null()
         return missing if isinstance(operator, ast.Is) else ~missing
     if isinstance(operator, ast.In | ast.NotIn) and isinstance(right, list):
-        inside: pc.Expression = left.isin(right)
-        return inside if isinstance(operator, ast.In) else ~inside & left.is_valid()
+        inside = _is_in(left, right, node, text)
+        return inside if isinstance(operator, ast.In) else ~inside
     if type(operator) in _COMPARISONS and right is not None and not isinstance(right, list):
         return _COMPARISONS[type(operator)](left, right)
     raise _unknown(node, text)
+
+
+def _is_in(left: pc.Expression, values: list[Any], node: ast.expr, text: str) -> pc.Expression:
+    """Whether a value is one of a list; null of null, of which Arrow's ``isin`` alone is false."""
+    if any(value is None for value in values):
+        raise InvalidConfig(
+            "expected values in a list, got None; nulls are chosen by 'or COLUMN is None'"
+            f" - in the condition '{text}'"
+        )
+    if any(isinstance(value, pc.Expression | list) for value in values):
+        raise _unknown(node, text)
+    try:
+        inside: pc.Expression = left.isin(values)
+    except pa.ArrowException as error:
+        raise InvalidConfig(
+            f"expected a list of values of one kind, got '{ast.unparse(node)}' - in the condition '{text}'"
+        ) from error
+    return inside | (left.is_null() & _UNKNOWN)
 
 
 def _value(node: ast.expr, text: str) -> Any:

@@ -7,7 +7,8 @@ The text is a Python expression over column names (nothing is evaluated as Pytho
 Comparisons ``== != < <= > >=`` (also chained), ``in``, ``not in``, ``is None``, ``is not None``;
 ``and``, ``or``, ``not``, brackets; numbers, strings, ``True``, ``False``; ``date("2013-07-01")``
 and ``timestamp("2013-07-01 12:00")``. A column whose name is no identifier is ``col("my column")``.
-A row where a comparison meets null is not chosen, as in SQL.
+As in SQL, a comparison with null (``in`` and ``not in`` too) is neither true nor false, and so is its
+``not``: such a row is not chosen. A list holds values, never ``None``.
 """
 
 import ast

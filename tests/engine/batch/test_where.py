@@ -32,6 +32,14 @@ def chosen(text: str) -> list[int]:
         ('carrier != "UA"', [1, 3]),
         ('carrier in ["UA", "DL"]', [0, 2, 3]),
         ('carrier not in ("UA", "DL")', [1]),
+        ('not carrier in ["UA", "DL"]', [1]),
+        ('not carrier not in ["UA", "DL"]', [0, 2, 3]),
+        ('not (carrier in ["UA"] and month >= 11)', [0, 1, 3]),
+        ('not (carrier in ["UA"] or month == 6)', [3]),
+        ('not (carrier in ["UA"] and late is None)', [0, 1, 2, 3, 4]),
+        ('not (carrier not in ["UA"] or late)', []),
+        ('carrier in ["AA"] or carrier is None', [1, 4]),
+        ("month in [1, 6] or not month in [1, 6]", [0, 1, 2, 3]),
         ("carrier is None", [4]),
         ("month is not None and not late", [1]),
         ('month == 1 or carrier == "DL"', [0, 3]),
@@ -57,11 +65,21 @@ def test_a_condition_chooses_rows_as_sql_would(text: str, rows: list[int]) -> No
         "3",
         "month == None",
         "lambda: 1",
+        'carrier in [month, "UA"]',
+        "month in [[1]]",
+        'month in [1, "UA"]',
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidConfig):
         condition_of(text)
+
+
+def test_null_in_a_list_is_refused_with_the_way_to_choose_nulls() -> None:
+    with pytest.raises(
+        InvalidConfig, match=r"got None; nulls are chosen by 'or COLUMN is None' - .*'UA', No"
+    ):
+        condition_of("carrier not in ['UA', None]")
 
 
 def test_what_cannot_be_read_is_said_without_python_s_own_places() -> None:
