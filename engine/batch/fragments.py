@@ -2,8 +2,13 @@
 
 Nothing is skipped in silence: hidden files (``_``, ``.``) and files without a Parquet suffix in a
 directory are left out as every reader does, but a Parquet file that cannot be read is an error.
+
+A file is read once, however many links and locations lead to it, by the first of its paths in their
+order; links that lead back up are not followed. Hard links are files of their own: tools that save
+space make them of equal files.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,13 +52,19 @@ def list_files(locations: Sequence[str]) -> tuple[InputFile, ...]:
 
     Raises:
         NotFound: A location names no Parquet file.
-        InvalidConfig: A name is not in UTF-8, or a glob has brackets that mean nothing.
+        InvalidConfig: A name is not in UTF-8, a glob has brackets that mean nothing, or the directories
+            of one file say different values.
         StorageFailed: The file system refuses.
     """
     found: dict[str, InputFile] = {}
     for location in locations:
-        for file in _files_of(location):
-            found.setdefault(file.path, file)
+        for file, real in _files_of(location):
+            before = found.setdefault(real, file)
+            if before.partition != file.partition:
+                raise InvalidConfig(
+                    f"expected one partition of a file, got {before.partition} and {file.partition}"
+                    f" - at {file.path}, found as {before.path} before; name only one of the two"
+                )
     return tuple(found.values())
 
 
@@ -111,10 +122,11 @@ def read_footer(filesystem: fs.FileSystem, file: InputFile) -> Footer:
     )
 
 
-def _files_of(location: str) -> list[InputFile]:
+def _files_of(location: str) -> list[tuple[InputFile, str]]:
+    """The files of a location by path, each with the path that it has without links."""
     filesystem, path = open_filesystem(location)
     try:
-        files = sorted(_matches(filesystem, path), key=lambda file: file.path)
+        files = sorted(_matches(filesystem, path), key=lambda found: found[0].path)
         is_there = files or filesystem.get_file_info(_root_of_glob(path)).type != fs.FileType.NotFound
     except UnicodeError as error:
         raise InvalidConfig(
@@ -132,22 +144,48 @@ def _files_of(location: str) -> list[InputFile]:
     return files
 
 
-def _matches(filesystem: fs.FileSystem, path: str) -> Iterator[InputFile]:
+def _matches(filesystem: fs.FileSystem, path: str) -> Iterator[tuple[InputFile, str]]:
+    is_local = isinstance(filesystem, fs.LocalFileSystem)
     root = _root_of_glob(path)
     if root == path:
         info = filesystem.get_file_info(path)
         if info.type == fs.FileType.File:
-            yield _input_file(info, "")
+            yield _input_file(info, ""), os.path.realpath(path) if is_local else path
             return
     wanted = _glob_pattern(path) if root != path else None
-    for info in filesystem.get_file_info(fs.FileSelector(root or "/", recursive=True, allow_not_found=True)):
+    for info, real in (_on_disk if is_local else _in_store)(filesystem, root or "/"):
         inside = info.path[len(root) :]
-        if (
-            info.type == fs.FileType.File
-            and _is_data(inside)
-            and (wanted is None or wanted.fullmatch(info.path))
-        ):
-            yield _input_file(info, inside)
+        if _is_data(inside) and (wanted is None or wanted.fullmatch(info.path)):
+            if info.type == fs.FileType.NotFound:
+                raise NotFound(
+                    "expected a Parquet file, found nothing"
+                    f" - at {info.path}; if it is a link, it leads nowhere"
+                )
+            if info.type == fs.FileType.File:
+                yield _input_file(info, inside), real
+
+
+def _in_store(filesystem: fs.FileSystem, root: str) -> Iterator[tuple[fs.FileInfo, str]]:
+    for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True)):
+        yield info, info.path
+
+
+def _on_disk(filesystem: fs.FileSystem, root: str) -> Iterator[tuple[fs.FileInfo, str]]:
+    """What is below a directory, without the directories; Arrow would follow a loop of links forty times."""
+    real = os.path.realpath(root)
+    paths = dict(_walk(root, real, frozenset({real}))) if os.path.isdir(root) else {}
+    yield from zip(filesystem.get_file_info(list(paths)), paths.values(), strict=True)
+
+
+def _walk(directory: str, real: str, above: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Paths below a directory, each with that without links; ``above`` are the real directories passed."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            target = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+            if not entry.is_dir():
+                yield entry.path, target
+            elif target not in above:
+                yield from _walk(entry.path, target, above | {target})
 
 
 def _is_data(inside: str) -> bool:
