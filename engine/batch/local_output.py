@@ -4,7 +4,8 @@ A job works in ``.NAME.tandem/JOB/`` beside the output ``NAME``. Publishing hard
 attempts into a staged directory and renames it into place; where an output is there already, the
 two are exchanged in one step (Linux ``renameat2``, macOS ``renamex_np``). On a kernel or file
 system without that exchange, the old output is renamed aside first, and for that moment there is
-no output; a job killed in it is completed by running it again.
+no output; a job killed in it is completed by running it again. Since the old directory goes, an output
+with files that no job wrote is refused, before the first row and once more before it is replaced.
 """
 
 import contextlib
@@ -30,6 +31,8 @@ RENAME_EXCHANGE = 2
 RENAME_SWAP = 2  # the same number, by chance, in macOS
 LOCK = ".lock"
 """No job has an id like it."""
+HARMLESS = ".DS_Store"
+"""Made by whoever looks into a directory with macOS."""
 
 
 class SyncedFile:
@@ -135,6 +138,11 @@ class LocalOutput:
 
     location: str
 
+    @classmethod
+    def at(cls, location: str) -> "LocalOutput":
+        """The output at an absolute path; where that is a link, the directory that it leads to."""
+        return cls(os.path.realpath(location) if os.path.islink(location) else location)
+
     def store(self, job: str) -> LocalJobStore:
         """The records of one job that writes here."""
         return LocalJobStore(str(self._work / job))
@@ -162,7 +170,11 @@ class LocalOutput:
 
     @contextmanager
     def alone(self, job: str, *, wait: bool) -> Iterator[bool]:
-        """Hold the job against other drivers on this file system; False if another one has it."""
+        """Hold the job against other drivers on this file system; False if another one has it.
+
+        Raises ``OutputExists`` where publishing would remove a file that no job wrote.
+        """
+        self._check_all_is_ours()
         directory = self._work / job
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -225,8 +237,19 @@ class LocalOutput:
         write_synced(stage / SUCCESS, b"")
         for directory, _, _ in os.walk(stage):
             sync_directory(Path(directory))
+        self._check_all_is_ours()
         move_into_place(stage, self._final)
         return manifest
+
+    def _check_all_is_ours(self) -> None:
+        while (manifest := self.manifest()) is not None:
+            if not (foreign := _foreign(self.location, manifest)):
+                return
+            if manifest == self.manifest():  # else another job was published meanwhile
+                raise OutputExists(
+                    f"{foreign} is of no job, and would be removed when the output is replaced;"
+                    " move it elsewhere, then call the job again"
+                )
 
     @property
     def _final(self) -> Path:
@@ -287,6 +310,17 @@ def sync_directory(path: Path) -> None:
 def storage_failed(error: OSError, path: Path) -> StorageFailed:
     """A refusal of the disk, in a sentence."""
     return StorageFailed(f"cannot write {path}: {error.strerror}; the job resumes when it is called again")
+
+
+def _foreign(location: str, manifest: OutputManifest) -> str:
+    """The path of a file or link in an output that its manifest does not name, empty if there is none."""
+    ours = {os.path.join(location, name) for name in (MANIFEST, SUCCESS, *(p.path for p in manifest.parts))}
+    for directory, folders, files in os.walk(location):
+        paths = [os.path.join(directory, name) for name in files if name != HARMLESS]
+        paths += filter(os.path.islink, (os.path.join(directory, name) for name in folders))
+        if others := sorted(set(paths) - ours):
+            return others[0]
+    return ""
 
 
 def _link(source: Path, target: Path) -> None:

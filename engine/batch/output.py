@@ -55,7 +55,10 @@ class Output(Protocol):
         """Ids of jobs with records here that are not published."""
 
     def alone(self, job: str, *, wait: bool) -> AbstractContextManager[bool]:
-        """Hold the job against other drivers where that is possible; False if another one has it."""
+        """Hold the job against other drivers where that is possible; False if another one has it.
+
+        Raises ``OutputExists`` if publishing would remove what no job wrote.
+        """
 
     def publish(self, record: JobRecord, parts: Sequence[Part], mode: Mode) -> OutputManifest:
         """Make the job's parts visible, all at once; a second call changes nothing."""
@@ -72,4 +75,4 @@ def open_output(location: str) -> Output:
         return ObjectOutput(location)
     from engine.batch.local_output import LocalOutput
 
-    return LocalOutput(absolute(location))
+    return LocalOutput.at(absolute(location))

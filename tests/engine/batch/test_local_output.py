@@ -3,7 +3,9 @@
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ import pytest
 from engine.batch.job import score_files
 from engine.batch.local_output import LocalJobStore, LocalOutput, move_into_place
 from engine.config import Batch
-from engine.errors import StorageFailed
-from tests.engine.batch.conftest import read, rows, write
+from engine.errors import OutputExists, StorageFailed
+from tests.engine.batch.conftest import hidden, read, rows, write
 
 
 def test_of_many_that_create_a_record_one_wins_and_its_content_is_whole(tmp_path: Path) -> None:
@@ -79,3 +81,66 @@ def test_a_place_that_cannot_be_written_is_named(bundle: str, data: Path, tmp_pa
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(StorageFailed, match="file"):
         score_files(bundle, [str(data)], str(tmp_path / "file" / "out"))
+
+
+def test_an_output_that_is_a_link_is_published_where_it_leads_to(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    output = tmp_path / "out"
+    output.symlink_to("far/away")
+    for mode in ("error", "overwrite"):
+        settings = Batch(keep=("id",), mode=mode)  # type: ignore[arg-type]
+        score_files(bundle, [str(data)], str(output), settings=settings)
+        assert read(output)["id"].to_pylist() == list(range(10))
+        write(data / "a.parquet", rows(0, 10), row_group_rows=5)
+    assert output.is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*.tandem")) == []
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+@pytest.mark.parametrize("name", ["NOTES.txt", "day=1/_metadata", ".hidden"])
+def test_a_file_that_no_job_wrote_keeps_a_job_from_replacing_the_output(
+    name: str, mode: str, bundle: str, data: Path, tmp_path: Path
+) -> None:
+    output, settings = tmp_path / "out", Batch(keep=("id",), mode=mode)  # type: ignore[arg-type]
+    write(data / "a.parquet", rows(0, 10))
+    score_files(bundle, [str(data)], str(output), settings=settings)
+    write(data / "b.parquet", rows(10, 10))
+    (output / name).parent.mkdir(exist_ok=True)
+    (output / name).write_text("mine")
+    with pytest.raises(OutputExists, match=rf"out/{name} is of no job.*move it elsewhere, then call"):
+        score_files(bundle, [str(data / "b.parquet")], str(output), settings=settings)
+    assert (output / name).read_text() == "mine"
+    assert not hidden(output).exists(), "it was refused before anything was scored"
+    (output / name).rename(tmp_path / "kept")
+    score_files(bundle, [str(data / "b.parquet")], str(output), settings=settings)
+    assert read(output)["id"].to_pylist()[-10:] == list(range(10, 20))
+
+
+def test_a_file_that_comes_while_a_job_runs_is_not_removed_and_the_job_resumes_without_it(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    output, settings = tmp_path / "out", Batch(keep=("id",), mode="overwrite", unit_rows=100)
+    write(data / "a.parquet", rows(0, 300))
+    score_files(bundle, [str(data)], str(output), settings=settings)
+    write(data / "a.parquet", rows(300, 300))
+
+    @contextmanager
+    def noting(_records: object, _plan: object) -> Iterator[None]:
+        yield
+        (output / "NOTES.txt").write_text("mine")
+
+    with pytest.raises(OutputExists, match=r"NOTES.txt is of no job"):
+        score_files(bundle, [str(data)], str(output), settings=settings, show=noting)
+    (output / "NOTES.txt").rename(tmp_path / "kept")
+    assert read(output)["id"].to_pylist() == list(range(300))
+    result = score_files(bundle, [str(data)], str(output), settings=settings)
+    assert (result.resumed, read(output)["id"].to_pylist()) == (3, list(range(300, 600)))
+
+
+def test_a_done_job_is_found_again_beside_files_of_others(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    score_files(bundle, [str(data)], str(tmp_path / "out"))
+    (tmp_path / "out" / "NOTES.txt").write_text("mine")
+    assert score_files(bundle, [str(data)], str(tmp_path / "out")).attached
