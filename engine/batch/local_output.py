@@ -4,8 +4,10 @@ A job works in ``.NAME.tandem/JOB/`` beside the output ``NAME``. Publishing hard
 attempts into a staged directory and renames it into place; where an output is there already, the
 two are exchanged in one step (Linux ``renameat2``, macOS ``renamex_np``). On a kernel or file
 system without that exchange, the old output is renamed aside first, and for that moment there is
-no output; a job killed in it is completed by running it again. Since the old directory goes, an output
-with files that no job wrote is refused, before the first row and once more before it is replaced.
+no output; after a kill in it, the next job puts the old one back before anything else.
+
+Since the old directory goes, an output with files that no job wrote is refused, before the first row
+and once more before it is replaced.
 """
 
 import contextlib
@@ -31,6 +33,7 @@ RENAME_EXCHANGE = 2
 RENAME_SWAP = 2  # the same number, by chance, in macOS
 LOCK = ".lock"
 """No job has an id like it."""
+ASIDE = "replaced"
 HARMLESS = ".DS_Store"
 """Made by whoever looks into a directory with macOS."""
 
@@ -174,6 +177,9 @@ class LocalOutput:
 
         Raises ``OutputExists`` where publishing would remove a file that no job wrote.
         """
+        if not self._final.exists() and any(self._asides()):
+            with self._publishing():
+                self._put_back()
         self._check_all_is_ours()
         directory = self._work / job
         try:
@@ -186,6 +192,7 @@ class LocalOutput:
     def publish(self, record: JobRecord, parts: Sequence[Part], mode: Mode) -> OutputManifest:
         """Make the job's parts visible, all at once; a second call changes nothing."""
         with self._publishing():
+            self._put_back()
             current = self.manifest()
             if current is None or not current.holds(record.job):
                 try:
@@ -241,6 +248,15 @@ class LocalOutput:
         move_into_place(stage, self._final)
         return manifest
 
+    def _put_back(self) -> None:
+        """Undo what a publisher was killed at that had renamed the old output aside."""
+        for aside in self._asides():
+            if not self._final.exists():
+                os.rename(aside, self._final)
+
+    def _asides(self) -> Iterator[Path]:
+        return self._work.glob(f"*/{ASIDE}")
+
     def _check_all_is_ours(self) -> None:
         while (manifest := self.manifest()) is not None:
             if not (foreign := _foreign(self.location, manifest)):
@@ -268,7 +284,7 @@ def move_into_place(stage: Path, final: Path) -> None:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         if not exchange(stage, final):
-            os.rename(final, stage.with_name("replaced"))
+            os.rename(final, stage.with_name(ASIDE))
             os.rename(stage, final)
     sync_directory(final.parent)
 

@@ -1,5 +1,6 @@
 """The pieces of the commit protocol on a local disk."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.batch import local_output
 from engine.batch.job import score_files
 from engine.batch.local_output import LocalJobStore, LocalOutput, move_into_place
 from engine.config import Batch
@@ -40,6 +42,34 @@ def test_a_directory_moves_to_an_empty_place_and_is_exchanged_with_a_full_one(tm
     move_into_place(tmp_path / "second", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["second"]
     assert [path.name for path in (tmp_path / "second").iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_old_output_that_a_killed_publisher_had_renamed_aside_is_put_back(
+    restart: bool, bundle: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, first in (("old", 0), ("new", 100), ("other", 200)):
+        write(data / name / "a.parquet", rows(first, 100))
+    settings = Batch(keep=("id",), mode="append")
+    score_files(bundle, [str(data / "old")], str(tmp_path / "out"), settings=settings)
+
+    def dying(source: Path, target: Path) -> None:
+        rename(source, target)
+        if target.name == local_output.ASIDE:
+            raise KeyboardInterrupt
+
+    rename = os.rename
+    with monkeypatch.context() as patch:
+        patch.setattr(local_output, "exchange", lambda _first, _second: False)
+        patch.setattr(os, "rename", dying)
+        with pytest.raises(KeyboardInterrupt):
+            score_files(bundle, [str(data / "new")], str(tmp_path / "out"), settings=settings)
+    assert not (tmp_path / "out").exists()
+    again = "other" if restart else "new"
+    score_files(bundle, [str(data / again)], str(tmp_path / "out"), settings=settings, restart=restart)
+    ids = [*range(100), *(range(200, 300) if restart else range(100, 200))]
+    assert read(tmp_path / "out")["id"].to_pylist() == ids
+    assert not hidden(tmp_path / "out").exists()
 
 
 def test_a_job_is_held_by_one_driver_at_a_time(tmp_path: Path) -> None:
