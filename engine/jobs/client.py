@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from engine.errors import Conflict, Failed, InvalidRequest, NotFound, Overloaded, TandemError
+from engine.errors import Conflict, Failed, InvalidRequest, NotFound, Overloaded, Refused, TandemError
 from engine.jobs.job import Job, JobRequest, Status
 
 TIMEOUT_S = 30.0
@@ -22,15 +22,18 @@ ERRORS: dict[int, type[TandemError]] = {
 class JobClient:
     """The jobs of the engine at a URL such as ``http://127.0.0.1:8090``.
 
-    Methods raise what the engine answers: ``InvalidRequest``, ``NotFound``, ``Conflict``, ``Overloaded``;
-    ``Failed`` where nobody answers.
+    Methods raise what the engine answers: ``InvalidRequest``, ``NotFound``, ``Conflict``, ``Overloaded``
+    with the time after which to try again; ``Failed`` where nobody answers.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
     def submit(self, request: JobRequest) -> Job:
-        """Queue a job; an equal request is the same one until it is done, with an id of your own for good."""
+        """Queue a job; an equal request is the same one until it is done, with an id of your own for good.
+
+        Paths are absolute. An id of your own may go to another request once its job failed or was cancelled.
+        """
         return msgspec.json.decode(self._call("POST", "", msgspec.json.encode(request)), type=Job)
 
     def jobs(self) -> list[Job]:
@@ -46,7 +49,7 @@ class JobClient:
         return self._call("GET", f"/{_quoted(job)}/logs").decode(errors="replace")
 
     def cancel(self, job: str) -> Job:
-        """Stop a job; nothing of it becomes visible, and it can be resumed."""
+        """Stop a job that is not publishing yet; nothing of it becomes visible, and it can be resumed."""
         return msgspec.json.decode(self._call("POST", f"/{_quoted(job)}/cancel"), type=Job)
 
     def resume(self, job: str) -> Job:
@@ -66,7 +69,7 @@ class JobClient:
                 raise InvalidRequest(
                     f"no jobs are taken at {self._url}; `tandem serve` prints the address (jobs.port)"
                 ) from error
-            raise ERRORS.get(error.code, Failed)(_sentence(error)) from error
+            raise _in_words(error) from error
         except OSError as error:
             cause = getattr(error, "reason", error)  # urllib wraps what the socket said
             why = getattr(cause, "strerror", None) or cause
@@ -77,6 +80,14 @@ class JobClient:
 
 def _quoted(job: str) -> str:
     return urllib.parse.quote(job, safe="")
+
+
+def _in_words(error: urllib.error.HTTPError) -> TandemError:
+    answered = ERRORS.get(error.code, Failed)(_sentence(error))
+    wait_s = error.headers.get("Retry-After", "")
+    if isinstance(answered, Refused) and wait_s.isdecimal():
+        answered.retry_after_s = float(wait_s)
+    return answered
 
 
 def _sentence(error: urllib.error.HTTPError) -> str:

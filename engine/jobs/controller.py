@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from engine.batch.filesystem import is_object_store
 from engine.batch.progress import progress_at
-from engine.errors import Conflict, Overloaded
+from engine.errors import Conflict, InvalidRequest, Overloaded
 from engine.jobs.job import (
     RESUMABLE,
     UNFINISHED,
@@ -29,6 +30,8 @@ from engine.jobs.ledger import Ledger
 POLL_S = 0.1
 GRACE_S = 10.0
 """How long a job may take to stop after it was asked to."""
+RETRY_AFTER_S = 30.0
+"""When a job that was refused may come again: some job may have ended by then."""
 
 
 class Controller:
@@ -70,8 +73,10 @@ class Controller:
         A request that is done may come again, when there is other input: it becomes a job of its own, which
         changes nothing if there is none. An id of the caller's own stays one job.
 
-        Raises ``Overloaded``, and ``Conflict`` if the caller's id was given to another request.
+        Raises ``InvalidRequest`` for a relative path, ``Overloaded``, and ``Conflict`` if the caller's id was
+        given to another request.
         """
+        _check_paths(request)
         jobs = self._ledger.all()
         same = [job for job in jobs if job.request == request]
         if same and (request.job or same[0].state != "done"):
@@ -80,7 +85,7 @@ class Controller:
             raise Conflict(f"job '{request.job}' is another request; give this one an id of its own")
         waiting = sum(job.state == "queued" for job in jobs)
         if waiting >= self._max_queued:
-            raise Overloaded(f"{waiting} jobs wait already; submit again when some are done")
+            raise _too_many(waiting)
         return self._ledger.add(new_job(request, run=len(same) + 1))
 
     def resume(self, job_id: str) -> Job:
@@ -156,6 +161,26 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
                 await process.wait()
         except TimeoutError:
             process.kill()
+
+
+def _check_paths(request: JobRequest) -> None:
+    places = {"bundle": [request.bundle], "inputs": request.inputs, "output": [request.output]}
+    for name, paths in (places | {"report": [request.report] if request.report else []}).items():
+        for path in paths:
+            if not is_object_store(path) and not os.path.isabs(path.removeprefix("file://")):
+                raise InvalidRequest(
+                    f"expected an absolute path, got '{path}' - at `$.{name}`;"
+                    " the engine does not know the directory that it is relative to"
+                )
+
+
+def _too_many(waiting: int) -> Overloaded:
+    error = Overloaded(
+        f"{waiting} jobs wait already, as many as may (jobs.max_queued);"
+        f" submit again in {RETRY_AFTER_S:.0f} s or later"
+    )
+    error.retry_after_s = RETRY_AFTER_S
+    return error
 
 
 def _last_line(log: Path) -> str:

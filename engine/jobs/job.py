@@ -22,8 +22,8 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to score, with what, to where.
 
     Attributes:
-        bundle: Directory of the bundle.
-        inputs: Parquet files, directories or globs, absolute or object-store URIs.
+        bundle: Directory of the bundle; this and every other path is absolute, on the engine's machine.
+        inputs: Parquet files, directories or globs, or object-store URIs.
         output: Directory or object-store prefix for the scores.
         settings: The options of ``tandem score``.
         job: The caller's own id; the same id is the same job. Empty: derived from all the above.
@@ -35,7 +35,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: Annotated[tuple[Location, ...], msgspec.Meta(min_length=1, max_length=10_000)]
     output: Location
     settings: Batch = Batch()
-    job: Annotated[str, msgspec.Meta(pattern=f"^({JOB_ID})?$")] = ""
+    job: Annotated[str, msgspec.Meta(pattern=rf"^({JOB_ID})?\Z")] = ""
     restart: bool = False
     report: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -100,7 +101,10 @@ def _answer(value: object, status: int = 200) -> Response:
 
 async def _error_answer(request: Request, error: TandemError) -> Response:  # noqa: ARG001
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
-    return _answer({"error": str(error)}, status)
+    answer = _answer({"error": str(error)}, status)
+    if isinstance(error, Refused):
+        answer.headers["retry-after"] = f"{math.ceil(error.retry_after_s)}"
+    return answer
 
 
 async def _no_route(request: Request, error: HTTPException) -> Response:

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from engine.jobs.job import Job, JobRequest, new_job, next_to_start, status_of
+from engine.jobs.job import Job, JobId, JobRequest, new_job, next_to_start, status_of
 
 
 def job(name: str, state: str = "queued", output: str = "", submitted_s: float = 0.0) -> Job:
@@ -46,11 +46,17 @@ def test_equal_requests_are_one_job_and_the_callers_id_wins() -> None:
         '{"bundle":"b","inputs":[],"output":"o"}',
         '{"bundle":"b","inputs":["i"],"output":""}',
         '{"bundle":"b","inputs":["i"],"output":"o","job":"../x"}',
+        '{"bundle":"b","inputs":["i"],"output":"o","job":"r1\\n"}',
     ],
 )
 def test_a_malformed_request_is_refused(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text, type=JobRequest)
+
+
+def test_an_id_is_one_line() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert("r1\n", JobId)
 
 
 def test_the_rate_counts_only_what_this_run_committed() -> None:

@@ -3,43 +3,16 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import msgspec
 import pytest
 
 from engine.config import Batch
 from engine.errors import Conflict, Failed, InvalidRequest, NotFound, Overloaded
 from engine.jobs.client import JobClient
-from engine.jobs.job import JobRequest, Status
-from tests.waiting import wait_until
-
-from .conftest import N_ROWS
-
-Service = Callable[..., AbstractContextManager[JobClient]]
-
-
-def until(client: JobClient, job: str, reached: Callable[[Status], bool]) -> Status:
-    """The job's status once it is as asked."""
-    found = wait_until(lambda: status if reached(status := client.status(job)) else None, within_s=120)
-    assert found
-    return found
-
-
-def finished(status: Status) -> bool:
-    return status.job.state not in ("queued", "running")
-
-
-def slow(bundle: Path, rows: Path, output: Path) -> JobRequest:
-    """A job of many units, so that it can be caught in the middle."""
-    settings = Batch(runner="local", unit_rows=200, keep=("id",), threads=1)
-    return JobRequest(str(bundle), (str(rows),), str(output), settings)
-
-
-def ids(output: Path) -> list[int]:
-    return sorted(pq.read_table(output, columns=["id"])["id"].to_pylist())
+from engine.jobs.job import JobRequest
+from tests.engine.jobs.conftest import N_ROWS, Service, finished, ids, slow, until
 
 
 def test_a_submitted_job_is_scored_and_told_in_rows(
@@ -121,8 +94,9 @@ def test_jobs_wait_for_one_another_and_too_many_are_refused(
         until(client, first.id, lambda status: status.job.state == "running")
         second = client.submit(slow(bundle, rows, tmp_path / "two"))
         assert client.status(second.id).job.state == "queued"
-        with pytest.raises(Overloaded, match="1 jobs wait already"):
+        with pytest.raises(Overloaded, match=r"1 jobs wait already.* again in 30 s or later") as refused:
             client.submit(slow(bundle, rows, tmp_path / "three"))
+        assert refused.value.retry_after_s == 30
         assert client.cancel(second.id).state == "cancelled"
         assert until(client, first.id, finished).job.state == "done"
 
@@ -153,6 +127,20 @@ def test_what_makes_no_sense_is_refused_by_name(service: Service) -> None:
 def test_another_port_of_the_engine_is_told_from_the_one_for_jobs(service: Service) -> None:
     with service() as client, pytest.raises(InvalidRequest, match=r"no jobs are taken at .*elsewhere; "):
         JobClient(f"{client._url}/elsewhere").jobs()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("bundle", "models/x"), ("inputs", ("/in", "in")), ("output", "file://out"), ("report", "~/page.html")],
+)
+def test_a_relative_path_is_refused(service: Service, field: str, value: object, tmp_path: Path) -> None:
+    request = msgspec.structs.replace(JobRequest("/bundle", ("s3://in",), str(tmp_path)), **{field: value})
+    with service() as client:
+        with pytest.raises(
+            InvalidRequest, match=rf"expected an absolute path, got .* - at `\$\.{field}`; the"
+        ):
+            client.submit(request)
+        assert client.jobs() == []
 
 
 def test_a_finished_job_can_be_neither_cancelled_nor_resumed(
