@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from engine.batch.filesystem import is_object_store
+from engine.batch.output import open_output
 from engine.batch.progress import progress_at
-from engine.errors import Conflict, InvalidRequest, Overloaded
+from engine.errors import Conflict, InvalidRequest, Overloaded, TandemError
 from engine.jobs.job import (
     RESUMABLE,
     UNFINISHED,
@@ -21,6 +22,7 @@ from engine.jobs.job import (
     JobRequest,
     State,
     Status,
+    Told,
     new_job,
     next_to_start,
     status_of,
@@ -53,6 +55,7 @@ class Controller:
         self._max_queued = max_queued
         self._environment = environment
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._outputs: dict[str, str] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         for job in self._ledger.all():
             if job.state == "running":  # its engine ended without a word
@@ -61,7 +64,7 @@ class Controller:
     async def run(self) -> None:
         """Start queued jobs as there is room, until cancelled."""
         while True:
-            job = next_to_start(self._ledger.all(), self._processes, self._max_running)
+            job = next_to_start(self._ledger.all(), self._outputs, self._max_running)
             if job is None:
                 await asyncio.sleep(POLL_S)
             else:
@@ -71,29 +74,41 @@ class Controller:
         """Queue a job, or find the one that was asked for by the same request.
 
         A request that is done may come again, when there is other input: it becomes a job of its own, which
-        changes nothing if there is none. An id of the caller's own stays one job.
+        changes nothing if there is none, and fails with a sentence where the output's mode does not allow it.
 
-        Raises ``InvalidRequest`` for a relative path, ``Overloaded``, and ``Conflict`` if the caller's id was
-        given to another request.
+        An id of the caller's own stays one job: an equal request finds it, and another one takes its place
+        once it has failed or was cancelled. Whether that goes on with what was left at the output, or cannot,
+        is found out when it runs.
+
+        Raises ``InvalidRequest`` for a relative path, ``Overloaded``, and ``Conflict`` if the caller's id is
+        that of another request which waits, runs or is done.
         """
         _check_paths(request)
         jobs = self._ledger.all()
         same = [job for job in jobs if job.request == request]
         if same and (request.job or same[0].state != "done"):
             return same[0]
-        if request.job and any(job.id == request.job for job in jobs):
-            raise Conflict(f"job '{request.job}' is another request; give this one an id of its own")
+        former = next((job for job in jobs if job.id == request.job), None)
+        if former and former.state not in RESUMABLE:
+            raise Conflict(
+                f"job '{former.id}' is another request, which is {former.state};"
+                " give this one an id of its own"
+            )
         waiting = sum(job.state == "queued" for job in jobs)
         if waiting >= self._max_queued:
             raise _too_many(waiting)
-        return self._ledger.add(new_job(request, run=len(same) + 1))
+        job = new_job(request, run=len(same) + 1)
+        return self._replaced(job) if former else self._ledger.add(job)
 
     def resume(self, job_id: str) -> Job:
         """Queue a failed or cancelled job once more; it goes on where it stopped."""
         return self._ledger.move(job_id, RESUMABLE, "queued", submitted_s=time.time(), message="")
 
     def cancel(self, job_id: str) -> Job:
-        """Stop a job, or take it out of the queue; nothing of it becomes visible."""
+        """Stop a job, or take it out of the queue; nothing of it becomes visible.
+
+        If its result becomes visible all the same, since it was publishing, it is done in the end.
+        """
         job = self._ledger.move(
             job_id, UNFINISHED, "cancelled", finished_s=time.time(), message="`tandem resume` goes on with it"
         )
@@ -108,8 +123,9 @@ class Controller:
     def status(self, job_id: str) -> Status:
         """One job and its rows, read from its records at the output."""
         job = self._ledger.get(job_id)
-        done, total = progress_at(job.request.output, job.id)
-        return status_of(job, done, total, self._ledger.rows_at_start(job_id), time.time())
+        runs_as, rows_at_start = self._ledger.last_run(job_id)
+        done, total = progress_at(job.request.output, runs_as)
+        return status_of(job, done, total, rows_at_start, time.time())
 
     def log(self, job_id: str) -> Path:
         """The file that a job's process writes its progress and errors to."""
@@ -124,8 +140,15 @@ class Controller:
         await asyncio.gather(*self._watchers)
         self._ledger.close()
 
+    def _replaced(self, job: Job) -> Job:
+        """A job in place of the failed or cancelled one that has its id."""
+        return self._ledger.move(
+            job.id, RESUMABLE, "queued", request=msgspec.json.encode(job.request), runs_as="",
+            submitted_s=job.submitted_s, started_s=0.0, finished_s=0.0, message="",
+        )  # fmt: skip
+
     async def _start(self, job: Job) -> None:
-        rows = progress_at(job.request.output, job.id)[0]
+        rows = progress_at(job.request.output, self._ledger.last_run(job.id)[0])[0]
         self._ledger.move(
             job.id, ("queued",), "running", started_s=time.time(), finished_s=0.0, rows_at_start=rows
         )
@@ -135,16 +158,35 @@ class Controller:
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
                 env={**os.environ, **self._environment}, start_new_session=True,
             )  # fmt: skip
-        self._processes[job.id] = process
-        self._watch(self._until_done(job.id, process))
+        self._processes[job.id], self._outputs[job.id] = process, job.request.output
+        self._watch(self._until_done(job, process))
 
-    async def _until_done(self, job_id: str, process: asyncio.subprocess.Process) -> None:
-        result, _ = await process.communicate()
-        del self._processes[job_id]
-        message = result.decode(errors="replace").strip() or _last_line(self.log(job_id))
+    async def _until_done(self, job: Job, process: asyncio.subprocess.Process) -> None:
+        told = await self._listen(job.id, process)
+        code = await process.wait()
+        # A process that was stopped or killed just after it had published has done its work.
+        done = code == 0 or await asyncio.to_thread(_is_published, job.request.output, told)
+        del self._processes[job.id], self._outputs[job.id]
+        message = told.message if told else ""
+        if not message:
+            message = "it had published its scores when it ended" if done else _last_line(self.log(job.id))
+        state: State = "done" if done else "failed"
+        before: tuple[State, ...] = ("running", "cancelled") if done else ("running",)
         with contextlib.suppress(Conflict):  # cancelled, or queued for the next engine
-            state: State = "done" if process.returncode == 0 else "failed"
-            self._ledger.move(job_id, ("running",), state, finished_s=time.time(), message=message)
+            self._ledger.move(job.id, before, state, finished_s=time.time(), message=message)
+
+    async def _listen(self, job_id: str, process: asyncio.subprocess.Process) -> Told | None:
+        """Take down what a job's process tells until it ends; the last of it."""
+        told = None
+        while process.stdout and (line := await process.stdout.readline()):
+            try:
+                told = msgspec.json.decode(line, type=Told)
+            except msgspec.DecodeError:
+                continue  # somebody else's, from before the process kept its stdout for itself
+            rows = {} if told.rows_before is None else {"rows_at_start": told.rows_before}
+            with contextlib.suppress(Conflict):  # cancelled, or queued for the next engine
+                self._ledger.move(job_id, ("running",), "running", runs_as=told.runs_as, **rows)
+        return told
 
     def _watch(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -181,6 +223,17 @@ def _too_many(waiting: int) -> Overloaded:
     )
     error.retry_after_s = RETRY_AFTER_S
     return error
+
+
+def _is_published(output: str, told: Told | None) -> bool:
+    """Whether an output holds the scores of a job, by what its process told before it ended."""
+    if told is None:
+        return False
+    try:
+        manifest = open_output(output).manifest()
+    except TandemError:
+        return False
+    return manifest is not None and manifest.holds(told.runs_as)
 
 
 def _last_line(log: Path) -> str:

@@ -1,8 +1,9 @@
 """What a job is, as values: the request, its state, its progress, and which one starts next."""
 
 import hashlib
+import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -68,6 +69,20 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str = ""
 
 
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of JSON that a job's process writes to its engine.
+
+    Attributes:
+        runs_as: The id that it has at the output: another one's, where it goes on with what that one left.
+        rows_before: Rows that were committed when it came to score; None if that is not the news.
+        message: The result as one sentence; empty before there is one.
+    """
+
+    runs_as: JobId
+    rows_before: int | None = None
+    message: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A job and how far it is.
 
@@ -86,19 +101,28 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds_left: float = 0.0
 
 
-def next_to_start(jobs: Sequence[Job], busy: Collection[str], max_running: int) -> Job | None:
+def next_to_start(jobs: Sequence[Job], busy: Mapping[str, str], max_running: int) -> Job | None:
     """The oldest queued job, if another one may run and none under way writes to its output.
 
     Args:
         jobs: All jobs.
-        busy: Ids of those that have a process, be it one that was told to stop.
+        busy: Outputs of those that have a process, be it one that was told to stop, by id.
         max_running: Processes at once.
     """
     if len(busy) >= max_running:
         return None
-    taken = {job.request.output for job in jobs if job.id in busy}
-    queued = [job for job in jobs if job.state == "queued" and job.request.output not in taken]
+    taken = set(map(_place, busy.values()))
+    queued = [
+        job
+        for job in jobs
+        if job.state == "queued" and job.id not in busy and _place(job.request.output) not in taken
+    ]
     return min(queued, key=lambda job: (job.submitted_s, job.id), default=None)
+
+
+def _place(output: str) -> str:
+    """One name for one output, however it is spelled; links apart."""
+    return os.path.normpath(output.removeprefix("file://"))
 
 
 def status_of(job: Job, rows_done: int, rows_total: int, rows_at_start: int, now_s: float) -> Status:

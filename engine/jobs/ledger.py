@@ -13,7 +13,7 @@ TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, request BLOB NOT NULL, state TEXT NOT NULL, submitted_s REAL NOT NULL,
     started_s REAL NOT NULL DEFAULT 0, finished_s REAL NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '',
-    rows_at_start INTEGER NOT NULL DEFAULT 0
+    rows_at_start INTEGER NOT NULL DEFAULT 0, runs_as TEXT NOT NULL DEFAULT ''
 )
 """
 IN_MEMORY = ":memory:"
@@ -53,7 +53,7 @@ class Ledger:
         rows = self._database.execute(f"SELECT {COLUMNS} FROM jobs ORDER BY submitted_s DESC, id")  # noqa: S608
         return [_job(row) for row in rows]
 
-    def move(self, job_id: str, before: Sequence[State], after: State, **columns: float | str) -> Job:
+    def move(self, job_id: str, before: Sequence[State], after: State, **columns: float | str | bytes) -> Job:
         """Change a job's state and other columns; raises ``Conflict`` unless it is in a state ``before``."""
         changes = {"state": after, **columns}
         assignments = ", ".join(f"{name} = :{name}" for name in changes)
@@ -67,10 +67,11 @@ class Ledger:
             raise Conflict(f"job '{job_id}' is {job.state}; expected it to be {' or '.join(before)}")
         return job
 
-    def rows_at_start(self, job_id: str) -> int:
-        """Rows that were committed when the job's process last started."""
-        row = self._database.execute("SELECT rows_at_start FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return int(row[0]) if row else 0
+    def last_run(self, job_id: str) -> tuple[str, int]:
+        """The id that the job's process has at the output, and the rows committed when it last started."""
+        query = "SELECT runs_as, rows_at_start FROM jobs WHERE id = ?"
+        runs_as, rows = self._database.execute(query, (job_id,)).fetchone() or ("", 0)
+        return runs_as or job_id, rows
 
     def close(self) -> None:
         """Close the file."""
@@ -91,6 +92,8 @@ def _database(place: Path | str) -> sqlite3.Connection:
     database = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute(TABLE)
+    if "runs_as" not in {column[1] for column in database.execute("PRAGMA table_info(jobs)")}:
+        database.execute("ALTER TABLE jobs ADD COLUMN runs_as TEXT NOT NULL DEFAULT ''")  # of an older engine
     return database
 
 

@@ -11,26 +11,28 @@ def job(name: str, state: str = "queued", output: str = "", submitted_s: float =
 
 def test_the_oldest_queued_job_starts_first() -> None:
     jobs = [job("late", submitted_s=2), job("early", submitted_s=1), job("over", "done")]
-    assert next_to_start(jobs, busy=(), max_running=1) == jobs[1]
+    assert next_to_start(jobs, busy={}, max_running=1) == jobs[1]
 
 
 def test_no_job_starts_while_as_many_as_allowed_run() -> None:
     jobs = [job("one", "running"), job("two")]
-    assert next_to_start(jobs, busy=["one"], max_running=1) is None
-    assert next_to_start(jobs, busy=["one"], max_running=2) == jobs[1]
+    assert next_to_start(jobs, busy={"one": "/out/one"}, max_running=1) is None
+    assert next_to_start(jobs, busy={"one": "/out/one"}, max_running=2) == jobs[1]
 
 
-def test_two_jobs_never_write_to_one_output_at_a_time() -> None:
+@pytest.mark.parametrize("spelled", ["/out", "/out/", "file:///out"])
+def test_two_jobs_never_write_to_one_output_at_a_time(spelled: str) -> None:
     jobs = [
         job("one", "running", "/out"),
-        job("two", output="/out", submitted_s=1),
+        job("two", output=spelled, submitted_s=1),
         job("three", submitted_s=2),
     ]
-    assert next_to_start(jobs, busy=["one"], max_running=2) == jobs[2]
+    assert next_to_start(jobs, busy={"one": "/out"}, max_running=2) == jobs[2]
 
 
-def test_a_resumed_job_waits_for_its_former_process() -> None:
-    assert next_to_start([job("one", "queued")], busy=["one"], max_running=2) is None
+def test_a_resumed_job_waits_for_its_former_process_and_so_does_another_request_in_its_place() -> None:
+    for output in ("/out/one", "/out/before"):
+        assert next_to_start([job("one", "queued")], busy={"one": output}, max_running=2) is None
 
 
 def test_equal_requests_are_one_job_and_the_callers_id_wins() -> None:

@@ -1,8 +1,7 @@
 """``tandem submit`` and its like, against the real service."""
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,9 @@ from typer.testing import CliRunner, Result
 from engine.cli.app import app
 from engine.errors import Conflict, TandemError
 from engine.jobs.client import JobClient
-
-Service = Callable[..., AbstractContextManager[JobClient]]
+from tests.engine.batch.conftest import make_bundle, write
+from tests.engine.batch.conftest import rows as rows_of_fares
+from tests.engine.jobs.conftest import Service
 
 
 def tandem(client: JobClient, verb: str, *words: object) -> Result:
@@ -76,6 +76,32 @@ def test_a_job_that_failed_is_told_with_the_way_to_try_it_again(
         for _ in range(2):
             with pytest.raises(TandemError, match=r"^job mine failed: .*; `tandem resume mine` tries again$"):
                 tandem(client, *submit, "--wait")
+
+
+def test_a_job_that_failed_on_a_bad_row_goes_on_under_its_id_as_its_error_advises(
+    service: Service, tmp_path: Path
+) -> None:
+    bad = rows_of_fares(0, 300).set_column(3, "carrier", [["XX", *["AA"] * 299]])
+    write(tmp_path / "fares.parquet", bad)
+    submit = ("submit", make_bundle(tmp_path), "-i", tmp_path / "fares.parquet", "-o", tmp_path / "out")
+    with service() as client:
+        with pytest.raises(TandemError, match="on-bad-row"):
+            tandem(client, *submit, "--job", "mine", "--wait")
+        done = tandem(client, *submit, "--job", "mine", "--on-bad-row", "null", "--wait")
+    assert (done.exit_code, done.stdout) == (0, "mine\n")
+    assert "mine done: 300 rows scored into" in done.stderr
+
+
+def test_paths_are_made_absolute_before_they_are_sent(
+    service: Service, bundle: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = (os.path.relpath(bundle), "-i", os.path.relpath(rows), "-o", "out", "--report", "page.html")
+    with service() as client:
+        assert tandem(client, "submit", *where, "--wait").exit_code == 0
+        (request,) = [job.request for job in client.jobs()]
+    assert (request.bundle, request.inputs) == (f"{tmp_path}/{where[0]}", (str(rows),))
+    assert (request.output, request.report) == (f"{tmp_path}/out", f"{tmp_path}/page.html")
 
 
 def test_a_job_that_never_ran_says_that_it_wrote_nothing(
