@@ -27,7 +27,9 @@ from engine.schema import Schema
 MANIFEST = "bundle.json"
 FORMAT: Literal[1] = 1
 MAX_MANIFEST_BYTES = 64 << 20
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ENDS = r"$(?!\n)"
+"""The end of a text: Python's ``$`` overlooks a last line break, and JSON Schema has no other sign."""
+NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}{ENDS}"
 
 Device = Literal["cpu", "auto", "cuda"]
 """Where a model's margins are computed. ``auto`` never changes a score: it uses a GPU, where there is one,

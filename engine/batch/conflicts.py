@@ -15,14 +15,18 @@ from engine.config import Mode
 from engine.errors import InvalidConfig, JobChanged, OutputExists
 
 
-def check_apart(inputs: Sequence[str], output: str) -> None:
-    """Raise ``InvalidConfig`` if the output would be input the next time."""
-    for location in inputs:
-        if would_list(_resolved(location), _resolved(output)):
-            raise InvalidConfig(
-                f"the output {output} lies inside the input {location}: the next job would score its scores;"
-                " choose a place beside it"
-            )
+def check_apart(plan: Plan, output: str) -> None:
+    """Raise ``InvalidConfig`` if the output would be input the next time, or is already, through a link."""
+    written = _resolved(output)
+    inside = [location for location in plan.inputs if would_list(_resolved(location), written)]
+    if not is_object_store(output) and not is_object_store(plan.inputs[0]):
+        folders = {os.path.dirname(file.path) for file in plan.files}
+        inside += [folder for folder in folders if f"{os.path.realpath(folder)}/".startswith(f"{written}/")]
+    if inside:
+        raise InvalidConfig(
+            f"the output {output} lies inside the input {inside[0]}: the next job would score its scores;"
+            " choose a place beside it"
+        )
 
 
 def find_record(manifest: OutputManifest, plan: Plan, mode: Mode) -> JobRecord | None:

@@ -131,6 +131,7 @@ def dry_run(
     planned = _planned(model, bundle, inputs, output, settings)
     if (manifest := place.manifest()) is None or find_record(manifest, planned.plan, settings.mode) is None:
         _admitted(place, model, planned.plan, settings, output)
+        place.check_all_is_ours()
     return _estimated(place, model, planned, settings)
 
 
@@ -154,7 +155,7 @@ def _planned(
     model: Bundle, bundle: str, inputs: Sequence[str], output: str, settings: Batch, job: str = ""
 ) -> Planned:
     planned = make_plan(model, bundle, inputs, options_of(settings), job, settings.device)
-    check_apart(planned.plan.inputs, output)
+    check_apart(planned.plan, output)
     return planned
 
 

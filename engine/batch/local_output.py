@@ -180,7 +180,7 @@ class LocalOutput:
         if not self._final.exists() and any(self._asides()):
             with self._publishing():
                 self._put_back()
-        self._check_all_is_ours()
+        self.check_all_is_ours()
         directory = self._work / job
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -244,7 +244,7 @@ class LocalOutput:
         write_synced(stage / SUCCESS, b"")
         for directory, _, _ in os.walk(stage):
             sync_directory(Path(directory))
-        self._check_all_is_ours()
+        self.check_all_is_ours()
         move_into_place(stage, self._final)
         return manifest
 
@@ -257,7 +257,8 @@ class LocalOutput:
     def _asides(self) -> Iterator[Path]:
         return self._work.glob(f"*/{ASIDE}")
 
-    def _check_all_is_ours(self) -> None:
+    def check_all_is_ours(self) -> None:
+        """Raise ``OutputExists`` if a file lies here that no job wrote: publishing would remove it."""
         while (manifest := self.manifest()) is not None:
             if not (foreign := _foreign(self.location, manifest)):
                 return

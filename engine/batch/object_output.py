@@ -93,6 +93,9 @@ class ObjectOutput:
         """Ids of jobs with records here that are not published."""
         return list_names(self.location, f"{JOBS}/")
 
+    def check_all_is_ours(self) -> None:
+        """Nothing: a prefix keeps whatever lies there."""
+
     @contextmanager
     def alone(self, job: str, *, wait: bool) -> Iterator[bool]:  # noqa: ARG002
         """Object stores have no locks: two drivers of a job waste work, and nothing else."""

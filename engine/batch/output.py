@@ -54,6 +54,9 @@ class Output(Protocol):
     def unfinished(self) -> list[str]:
         """Ids of jobs with records here that are not published."""
 
+    def check_all_is_ours(self) -> None:
+        """Raise ``OutputExists`` if publishing would remove what no job wrote."""
+
     def alone(self, job: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Hold the job against other drivers where that is possible; False if another one has it.
 

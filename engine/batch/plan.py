@@ -11,10 +11,10 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from engine.bundle import Device
+from engine.bundle import ENDS, Device
 
 JOB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-JobId = Annotated[str, msgspec.Meta(pattern=rf"^{JOB_ID}\Z")]
+JobId = Annotated[str, msgspec.Meta(pattern=f"^{JOB_ID}{ENDS}")]
 """A letter or digit, then up to 63 letters, digits, dots, dashes and underscores. It names a directory that
 is removed in the end."""
 PartitionType = Literal["int64", "string"]

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.batch.plan import JOB_ID
 from engine.batch.plan import JobId as JobId  # its type is also the interface's
+from engine.bundle import ENDS
 from engine.config import Batch
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -36,7 +37,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: Annotated[tuple[Location, ...], msgspec.Meta(min_length=1, max_length=10_000)]
     output: Location
     settings: Batch = Batch()
-    job: Annotated[str, msgspec.Meta(pattern=rf"^({JOB_ID})?\Z")] = ""
+    job: Annotated[str, msgspec.Meta(pattern=f"^({JOB_ID})?{ENDS}")] = ""
     restart: bool = False
     report: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 

@@ -191,7 +191,7 @@ def test_a_sample_that_is_no_parquet_is_said(model_file, tmp_path):
         pack(model_file, name="late", out=tmp_path, sample=tmp_path / "none.parquet")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../up", "-late", ".hidden", "x" * 65, "späte"])
+@pytest.mark.parametrize("name", ["", "a/b", "../up", "-late", ".hidden", "x" * 65, "späte", "late\n"])
 def test_a_name_that_is_no_name_is_refused(model_file, tmp_path, name):
     with pytest.raises(InvalidConfig, match="expected a model name"):
         pack(model_file, name=name, out=tmp_path)

@@ -28,6 +28,17 @@ def test_overwriting_appended_output_leaves_one_jobs_rows(bundle: str, data: Pat
     assert sorted(os.listdir(tmp_path)) == ["data", "out"]
 
 
+@pytest.mark.parametrize("call", [score_files, dry_run])
+def test_a_file_that_no_job_wrote_is_in_the_way(
+    bundle: str, data: Path, tmp_path: Path, call: object
+) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=FIRST)
+    (tmp_path / "out" / "notes.txt").touch()
+    with pytest.raises(OutputExists, match=r"notes\.txt is of no job"):
+        call(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(mode="overwrite"))  # type: ignore[operator]
+
+
 def test_input_is_not_appended_twice(bundle: str, data: Path, tmp_path: Path) -> None:
     write(data / "a.parquet", rows(0, 100))
     score_files(bundle, [str(data)], str(tmp_path / "out"), settings=APPEND)
@@ -78,6 +89,17 @@ def test_an_output_inside_its_input_is_refused(
     with pytest.raises(InvalidConfig, match="lies inside the input"):
         call(bundle, [str(tmp_path / location)], str(data / "scores"), settings=FIRST)  # type: ignore[operator]
     assert os.listdir(data) == ["a.parquet"]
+
+
+def test_an_output_that_a_link_in_its_input_leads_to_is_refused(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    everything = Batch(keep=("id", "amount", "count", "carrier"), mode="overwrite")
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=everything)
+    (data / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(InvalidConfig, match=r"lies inside the input .*link"):
+        score_files(bundle, [str(data)], str(tmp_path / "out"), settings=everything)
 
 
 @pytest.mark.parametrize(("location", "output"), [("data/*.parquet", "data/out"), ("data", "data/_out")])
