@@ -180,6 +180,7 @@ class Connection(HttpToolsProtocol):
 
     def _begin(self, short: "_Short") -> None:
         """Answer a request that the parser need not see."""
+        self.reading_since_s = None
         self._short = short
         self.cycle = short  # type: ignore[assignment]  # has what is looked at
         if self.loop.time() > self._retires_s:

@@ -3,13 +3,18 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
-from engine.realtime.serving.connection import Connection
+from engine.config import Serve, Slo
+from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.connection import READ_TIMEOUT_S, Connection
 from engine.realtime.serving.heads import MOST_HEAD_BYTES, MOST_HEADS, KnownHeads
-from tests.engine.realtime.running import Engine
+from engine.scorer import Scorer
+from tests.engine.realtime.running import Engine, start
+from tests.engine.realtime.serving.test_server import sweep
+from tests.engine.realtime.test_disconnect import Held
 from tests.waiting import wait_until
 
 SCORE = "/v1/models/numeric/score"
@@ -112,6 +117,22 @@ def test_a_request_that_waits_behind_another_keeps_its_turn(engine: Engine, clie
 
     engine.run(come_together())
     assert [client.answer()[0] for _ in range(2)] == [200, 400]
+
+
+def test_a_connection_of_known_heads_only_is_not_taken_for_one_that_sends_nothing(
+    scorers: Mapping[str, Scorer],
+) -> None:
+    held, settings = Held(scorers["numeric"]), Serve(port=0, slo=Slo(10_000), drain_s=5.0)
+    for slow in start(lambda: ScoringApp({"numeric": held}, settings), settings):
+        first, second = Client(slow.port), Client(slow.port)
+        with first.socket, second.socket:
+            assert first.ask(request(1)) == [30.0]
+            held.gate.clear()
+            second.send(request(2))
+            assert held.entered.wait(10)
+            sweep(slow, slow.loop.time() + READ_TIMEOUT_S + 1)
+            held.gate.set()
+            assert second.answer()[::2] == (200, [31.0])
 
 
 def test_a_body_that_looks_like_a_request_is_none(client: Client) -> None:
