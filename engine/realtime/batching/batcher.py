@@ -12,16 +12,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from engine.errors import DeadlineExceeded, Overloaded
+from engine.errors import DeadlineExceeded, Overloaded, ScoringFailed
 from engine.realtime.batching.admission import Admission, Costs, Refusal
 from engine.realtime.batching.bisection import Block, score_bisected
-from engine.realtime.batching.queueing import Batch, Queue, Ticket
+from engine.realtime.batching.queueing import Batch, Queue
+from engine.realtime.batching.waiting import NO_ROWS, NOBODY, Result, Waiter, Waiting, give_part, joined, tell
 from engine.realtime.threads import thread_behind_the_loop
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ INLINE_S = 0.0005
 
 MAX_WAITING_BYTES = 256 << 20
 """More rows never wait in a batcher, whatever the promise."""
+TICKET_BYTES = 1024
+"""What a request that waits takes beside its rows."""
 
 
 class Rows(Protocol):
@@ -38,39 +40,6 @@ class Rows(Protocol):
 
     def score_rows(self, X: Any) -> Any:
         """Scores ``[n, K]`` of a prepared block ``[n, F]``."""
-
-
-class Result(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A request's scores ``[n, K]``, its bad rows with reasons, and where the time went."""
-
-    scores: NDArray[np.floating[Any]]
-    bad: dict[int, str]
-    queue_s: float
-    score_s: float
-
-
-class Waiter(Protocol):
-    """Who waits for a result: a future, or something lighter. Called on the event loop."""
-
-    def done(self) -> bool:
-        """Whether it has a result, or gave up waiting."""
-
-    def set_result(self, result: Result, /) -> None:
-        """Hand over the scores."""
-
-    def set_exception(self, error: Exception, /) -> None:
-        """Say why there are none."""
-
-
-class Waiting(Ticket, eq=False, kw_only=True):
-    """A ticket with its rows and whoever waits for them."""
-
-    X: Block
-    waiter: Waiter
-    queued_s: float
-    scores: Block | None = None
-    failed: dict[int, str] = {}
-    score_s: float = 0.0
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -189,9 +158,12 @@ class Batcher:
             self.settle()
 
     def cancel(self, ticket: Waiting) -> None:
-        """Forget a request that nobody waits for any more."""
+        """Forget a request that nobody waits for any more; only its place in the queue may be left."""
         with self._lock:
             self.queue.cancel(ticket)
+            ticket.waiter = NOBODY
+            if not ticket.taken_rows:
+                ticket.X = NO_ROWS
         self._observer.request_shed("cancelled")
 
     def close(self) -> None:
@@ -211,7 +183,8 @@ class Batcher:
             rest_s=max(1e-6, self._busy_until_s - now_s) if self._busy_until_s else 0.0,
             unread_s=unread_s,
         )
-        if refusal is None and (queue.n_rows * n_bytes) // n_rows > MAX_WAITING_BYTES:
+        waiting_bytes = queue.n_rows * n_bytes // n_rows + queue.n_tickets * TICKET_BYTES
+        if refusal is None and waiting_bytes > MAX_WAITING_BYTES:
             return f"{queue.n_rows} rows wait, which is all that memory is kept for"
         return refusal
 
@@ -222,16 +195,32 @@ class Batcher:
             self.admission.observe_lag(now_s - self._scheduled_s)
             batch = self._take(now_s)
             inline = not batch.slices or self.admission.costs.typical_s(batch.n_rows) <= INLINE_S
-        if not inline:
-            self._thread = self._thread or thread_behind_the_loop("score")
-            self._thread.submit(self._run_in_thread, batch)
-        elif batch.slices:
+        if not batch.slices:
+            self._drop(batch)
+        elif inline:
+            self._run_here(batch)
+        else:
+            self._hand_to_thread(batch)
+
+    def _run_here(self, batch: Batch[Waiting]) -> None:
+        try:
             outcome = self._score(batch)
+        except Exception as error:  # noqa: BLE001 told and logged
+            self._fail(batch, error)
+        else:
             self._deliver(outcome)
             self._learn(outcome)  # when everybody has an answer
+        finally:
             self._schedule_rest()
-        else:
-            self._drop(batch)
+
+    def _hand_to_thread(self, batch: Batch[Waiting]) -> None:
+        self._thread = self._thread or thread_behind_the_loop("score")
+        try:
+            self._thread.submit(self._run_in_thread, batch)
+        except Exception as error:  # noqa: BLE001 told and logged: the system has no thread to give
+            self._thread = None  # what it was given must not be scored later
+            self._fail(batch, error)
+            self._schedule_rest()
 
     def _schedule_rest(self) -> None:
         with self._lock:
@@ -243,11 +232,15 @@ class Batcher:
 
     def _run_in_thread(self, batch: Batch[Waiting]) -> None:
         while batch.slices and self._loop is not None:
-            outcome = self._score(batch)
-            self._learn(outcome)
+            try:
+                outcome = self._score(batch)
+                self._learn(outcome)
+                end = partial(self._deliver, outcome)
+            except Exception as error:  # noqa: BLE001 told and logged
+                end = partial(self._fail, batch, error)
             with self._lock:
                 batch = self._take(self._clock())
-            self._loop.call_soon_threadsafe(self._deliver, outcome)
+            self._loop.call_soon_threadsafe(end)
         if batch.expired and self._loop is not None:
             self._loop.call_soon_threadsafe(self._drop, batch)
 
@@ -264,7 +257,7 @@ class Batcher:
 
     def _score(self, batch: Batch[Waiting]) -> Outcome:
         started_s = self._clock()
-        X = _joined(batch)
+        X = joined(batch)
         model: Rows = batch.slices[0].ticket.group  # type: ignore[assignment]
         failed: dict[int, str] = {}
         try:
@@ -281,6 +274,18 @@ class Batcher:
             self.settle()
 
     def _deliver(self, outcome: Outcome) -> None:
+        batch = outcome.batch
+        try:
+            self._hand_out(outcome)
+        except Exception as error:  # noqa: BLE001 told and logged
+            self._fail(batch, error)
+        else:
+            if batch.expired:
+                self._drop(batch)
+        self._observer.batch_scored(batch.n_rows, outcome.cost_s)
+        self.admission.observe_lag(self._clock() - outcome.ended_s)
+
+    def _hand_out(self, outcome: Outcome) -> None:
         batch, scores = outcome.batch, outcome.scores
         at = 0
         for part in batch.slices:
@@ -289,7 +294,7 @@ class Batcher:
             if stop - at == ticket.n_rows:
                 ticket.scores = scores[at:stop]
             else:
-                _give_part(ticket, part.start, part.stop, scores[at:stop])
+                give_part(ticket, part.start, part.stop, scores[at:stop])
             ticket.score_s += outcome.cost_s
             if outcome.failed:
                 ticket.failed |= {
@@ -299,19 +304,26 @@ class Batcher:
                 }
             if part.stop == ticket.n_rows:
                 queue_s = ticket.started_s - ticket.queued_s
-                _tell(ticket, Result(ticket.scores, ticket.failed, queue_s, ticket.score_s))  # type: ignore[arg-type]
+                tell(ticket, Result(ticket.scores, ticket.failed, queue_s, ticket.score_s))  # type: ignore[arg-type]
             at = stop
-        if batch.expired:
-            self._drop(batch)
-        self._observer.batch_scored(batch.n_rows, outcome.cost_s)
-        self.admission.observe_lag(self._clock() - outcome.ended_s)
+
+    def _fail(self, batch: Batch[Waiting], error: Exception) -> None:
+        """Tell a batch's requests that there are no scores, for a reason that is not in their rows."""
+        log.error("a batch of %d rows was given up", batch.n_rows, exc_info=error)
+        for part in batch.slices:
+            with self._lock:
+                self.queue.cancel(part.ticket)
+            tell(
+                part.ticket, ScoringFailed("its batch could not be scored; the engine's log has the details")
+            )
+        self._drop(batch)
 
     def _drop(self, batch: Batch[Waiting]) -> None:
         for ticket in batch.expired:
             self._observer.request_shed("expired")
             waited_s = ticket.deadline_s - ticket.arrived_s
             late = f"the deadline passed, {waited_s:.3g} s after arrival, before a score was there"
-            _tell(ticket, DeadlineExceeded(late))
+            tell(ticket, DeadlineExceeded(late))
 
 
 def _overloaded(refusal: Refusal | str, slo_s: float) -> Overloaded:
@@ -319,33 +331,3 @@ def _overloaded(refusal: Refusal | str, slo_s: float) -> Overloaded:
     error = Overloaded(f"not in time: {refusal}; try again later, or with a later deadline")
     error.retry_after_s = slo_s
     return error
-
-
-def _tell(ticket: Waiting, outcome: Result | DeadlineExceeded) -> None:
-    """Tell the waiter; whatever it does then must not reach its neighbours."""
-    waiter = ticket.waiter
-    if waiter.done():
-        return
-    try:
-        if isinstance(outcome, Result):
-            waiter.set_result(outcome)
-        else:
-            waiter.set_exception(outcome)
-    except Exception:
-        log.exception("a result could not be delivered")
-
-
-def _joined(batch: Batch[Waiting]) -> Block:
-    parts: list[Block] = [
-        part.ticket.X
-        if part.stop - part.start == part.ticket.n_rows
-        else part.ticket.X[part.start : part.stop]
-        for part in batch.slices
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _give_part(ticket: Waiting, start: int, stop: int, scores: Block) -> None:
-    if ticket.scores is None:
-        ticket.scores = np.empty((ticket.n_rows, scores.shape[1]), scores.dtype)
-    ticket.scores[start:stop] = scores

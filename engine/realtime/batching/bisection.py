@@ -19,7 +19,8 @@ def score_bisected(score: Callable[[Block], Block], X: Block) -> tuple[Block, di
         X: ``[n, features]``.
 
     Returns:
-        ``[n, outputs]``, NaN where a row failed, and the reason by row.
+        ``[n, outputs]``, NaN where a row failed, and the reason by row. Where all failed nobody has told how
+        many outputs there are: ``[n, 0]``.
     """
     scored: list[tuple[int, Block]] = []
     failed: dict[int, str] = {}
@@ -43,7 +44,7 @@ def score_bisected(score: Callable[[Block], Block], X: Block) -> tuple[Block, di
 
 def _placed(scored: list[tuple[int, Block]], n_rows: int) -> Block:
     if not scored:
-        return np.full((n_rows, 1), np.nan)
+        return np.empty((n_rows, 0))
     first = scored[0][1]
     scores = np.full((n_rows, first.shape[1]), np.nan, first.dtype)
     for start, part in scored:

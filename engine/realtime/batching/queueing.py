@@ -74,6 +74,11 @@ class Queue(Generic[T]):
         """Rows that wait, of requests not cancelled."""
         return self.small_rows + self.large_rows
 
+    @property
+    def n_tickets(self) -> int:
+        """Requests that wait, those included that were cancelled and have not been passed by."""
+        return len(self._small) + len(self._large)
+
     def push(self, ticket: T) -> None:
         """Let a request wait."""
         ticket.large = ticket.n_rows > self.max_rows

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from engine.errors import InvalidRequest
 from engine.prepare.rows import Prepared
-from engine.realtime.batching.batcher import Result
+from engine.realtime.batching.waiting import Result
 from engine.realtime.doors.answers import Answer
 from engine.realtime.doors.arrow_streams import (
     Stream,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from engine.errors import UnsupportedMedia
-from engine.realtime.batching.batcher import Result
+from engine.realtime.batching.waiting import Result
 from engine.realtime.doors import arrow as arrow_door
 from engine.realtime.doors import infer as infer_door
 from engine.realtime.doors import score as score_door

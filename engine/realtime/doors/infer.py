@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from engine.errors import InvalidRequest
-from engine.realtime.batching.batcher import Result
+from engine.realtime.batching.waiting import Result
 from engine.realtime.doors.answers import JSON, Answer, Headers
 from engine.realtime.doors.calls import Asked, Call, budget_s
 from engine.realtime.doors.oip import (

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.errors import InvalidRequest
 from engine.prepare.rows import Prepared
-from engine.realtime.batching.batcher import Result
+from engine.realtime.batching.waiting import Result
 from engine.realtime.doors.answers import JSON, Answer
 from engine.realtime.doors.calls import Asked, Call
 from engine.realtime.doors.oip import too_many_rows

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import InvalidRequest
-from engine.realtime.batching.batcher import Result
+from engine.realtime.batching.waiting import Result
 from engine.realtime.doors.calls import Asked, budget_s
 from engine.realtime.doors.door import RAW_BYTES, TEXT_BYTES
 from engine.realtime.doors.oip import Tensor, block_of, check_inputs, check_parameters, refuse_outputs

@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from engine.errors import Failed, TandemError
-from engine.realtime.batching.batcher import Result, Waiting
+from engine.realtime.batching.waiting import Result, Waiting
 from engine.realtime.doors.answers import Answer, error_answer
 from engine.realtime.doors.body import deflate, inflate
 from engine.realtime.doors.calls import Asked, Call, timeout_of
@@ -46,7 +46,7 @@ class Passage(ABC):
 
     __slots__ = (
         "_arrived_s", "_asked", "_decoded_s", "_deliver", "_ended", "_is_large", "_model", "_name",
-        "_revision", "_ticket",
+        "_revision", "_ticket", "_work",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Passage(ABC):
         self._arrived_s = arrived_s
         self._deliver = deliver
         self._ticket: Waiting | None = None
+        self._work: Callable[[], Any] | None = None
         self._ended = False
         self._is_large = False
         model.counters.request_begun()
@@ -109,6 +110,7 @@ class Passage(ABC):
         if self._ended:
             return
         self._ended, self._deliver = True, _delivered
+        self._work = None  # it holds the request, and may have to wait for its thread
         self._model.counters.request_left()
         if self._ticket is not None:
             self._model.batcher.cancel(self._ticket)
@@ -118,12 +120,17 @@ class Passage(ABC):
         """Let a thread do some work, and go on on the event loop with what it gives."""
         loop = asyncio.get_running_loop()
 
-        def done(future: "Future[T]") -> None:
+        def done(future: "Future[Any]") -> None:
             loop.call_soon_threadsafe(self._go_on, future, then)
 
-        self._model.aside.submit(work).add_done_callback(done)
+        self._work = work
+        self._model.aside.submit(self._do_work).add_done_callback(done)
 
-    def _go_on(self, done: "Future[T]", then: Callable[[T], None]) -> None:
+    def _do_work(self) -> Any:
+        work, self._work = self._work, None
+        return None if work is None else work()
+
+    def _go_on(self, done: "Future[Any]", then: Callable[[T], None]) -> None:
         if self._ended:
             return
         try:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from engine.errors import BadRow, Overloaded, ScoringFailed
 from engine.prepare.preparer import Preparer
 from engine.realtime.batching.admission import Admission, CostModel
-from engine.realtime.batching.batcher import Batcher, Result
+from engine.realtime.batching.batcher import Batcher
+from engine.realtime.batching.waiting import Result
 from engine.realtime.counting.counters import ModelCounters
 from engine.realtime.doors.answers import Answer, error_answer
 from engine.realtime.doors.calls import Asked

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config import Serve, Slo
-from engine.realtime.batching.batcher import Waiting
+from engine.realtime.batching.waiting import Waiting
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start

@@ -2,6 +2,7 @@ import asyncio
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.errors import DeadlineExceeded, Overloaded
+from engine.errors import DeadlineExceeded, Overloaded, ScoringFailed
 from engine.realtime.batching import batcher
 from engine.realtime.batching.admission import Admission
-from engine.realtime.batching.batcher import INLINE_S, Batcher, Result, Waiting
+from engine.realtime.batching.batcher import INLINE_S, Batcher
+from engine.realtime.batching.waiting import Result, Waiting
 
 Block = NDArray[Any]
 
@@ -55,7 +57,8 @@ class Bench:
     """A batcher with a cheap model, or with one that is believed to be dear."""
 
     def __init__(self, *, dear: bool = False, slo_s: float = 60.0, max_rows: int = 64) -> None:
-        self.tally, self.model = Tally(), Sums()
+        self.tally = Tally()
+        self.model = Sums()
         admission = Admission(slo_s, max_rows)
         if dear:
             admission.observe(1, 10 * INLINE_S)
@@ -131,6 +134,25 @@ def test_rows_that_wait_have_a_bound_of_memory(monkeypatch: pytest.MonkeyPatch) 
     run(scenario)
 
 
+def test_requests_that_wait_have_a_bound_however_tiny_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "MAX_WAITING_BYTES", 10 * (block(0).nbytes + batcher.TICKET_BYTES))
+
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        bench.model.gate.clear()
+        first = asyncio.ensure_future(bench.score(block(1)))
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        waiting = [asyncio.ensure_future(bench.score(block(2))) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert bench.batcher.queue.n_tickets == 11
+        bench.model.gate.set()
+        outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert [isinstance(one, Overloaded) for one in outcomes] == [False] * 12 + [True] * 9
+        bench.batcher.close()
+
+    run(scenario)
+
+
 def test_a_request_longer_than_a_batch_comes_back_whole() -> None:
     async def scenario() -> None:
         bench = Bench(max_rows=8)
@@ -173,6 +195,25 @@ def test_a_cancelled_request_is_not_scored_and_its_neighbours_are() -> None:
         await asyncio.gather(first, stays)
         assert bench.model.batches == [1, 1]
         assert bench.tally.shed == ["cancelled"]
+        bench.batcher.close()
+
+    run(scenario)
+
+
+def test_of_a_cancelled_request_nothing_is_kept_but_its_place() -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        bench.model.gate.clear()
+        first = asyncio.ensure_future(bench.score(block(1)))
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        X, waiter = block(2, 2, 2), asyncio.get_running_loop().create_future()
+        kept = weakref.ref(X), weakref.ref(waiter)
+        bench.batcher.cancel(bench.submit(X, 60.0, waiter))
+        del X, waiter
+        assert [one() is None for one in kept] == [True, True]
+        assert bench.batcher.queue.n_tickets == 1
+        bench.model.gate.set()
+        await first
         bench.batcher.close()
 
     run(scenario)
@@ -243,5 +284,74 @@ def test_what_is_read_now_came_after_the_last_run_but_one() -> None:
             await future
         now_s += 0.25
         assert batcher.unread_s() == 1.25
+
+    run(scenario)
+
+
+class Tripled(Sums):
+    """Three outputs a row; raises on a negative one."""
+
+    def score_rows(self, X: Block) -> Block:
+        if (X < 0).any():
+            raise ValueError("negative")
+        return np.tile(super().score_rows(X), (1, 3))
+
+
+@pytest.mark.parametrize("dear", [False, True])
+@pytest.mark.parametrize("failing", [slice(0, 4), slice(4, 8)])
+def test_a_part_of_a_long_request_that_fails_wholly_has_the_outputs_of_the_others(
+    dear: bool, failing: slice
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=dear, max_rows=4)
+        bench.model = Tripled()
+        X = block(*[1.0] * 8)
+        X[failing] = -1
+        result = await bench.score(X)
+        bad = range(8)[failing]
+        assert set(result.bad) == set(bad)
+        assert np.isnan(result.scores[bad]).all()
+        assert (np.delete(result.scores, bad, axis=0) == np.full((4, 3), 2.0)).all()
+        assert (await bench.score(block(2))).scores.tolist() == [[4.0] * 3]
+        bench.batcher.close()
+
+    run(scenario)
+
+
+def raising(*_: object) -> Any:
+    raise MemoryError("no room for 3 GiB")
+
+
+@pytest.mark.parametrize("step", ["joined", "give_part"])
+@pytest.mark.parametrize("dear", [False, True])
+def test_a_batch_that_cannot_be_scored_is_told_so_and_the_next_is_scored(
+    dear: bool, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=dear, max_rows=8)
+        with monkeypatch.context() as patched:
+            patched.setattr(batcher, step, raising)
+            with pytest.raises(ScoringFailed, match="could not be scored"):
+                await bench.score(block(*range(20)))
+        assert bench.batcher.queue.n_rows == 0
+        assert (await bench.score(block(2))).scores.tolist() == [[4.0]]
+        assert bench.tally.shed == []
+        bench.batcher.close()
+
+    run(scenario)
+
+
+def test_where_there_is_no_thread_a_batch_is_told_so_and_the_next_finds_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(dear=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", raising)
+            with pytest.raises(ScoringFailed):
+                await bench.score(block(1))
+        assert (await bench.score(block(2))).scores.tolist() == [[4.0]]
+        assert bench.model.batches == [1]
+        bench.batcher.close()
 
     run(scenario)

@@ -31,5 +31,6 @@ def test_a_model_that_raises_always_is_given_up_soon() -> None:
 
     scores, failed = score_bisected(broken, np.zeros((100_000, 1)))
     assert len(failed) == len(scores) == 100_000
+    assert scores.shape[1] == 0
     assert set(failed.values()) <= {"MemoryError", "too many rows failed before it"}
     assert len(calls) == MAX_FAILED_CALLS
