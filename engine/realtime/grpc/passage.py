@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from engine.errors import TandemError
-from engine.realtime.batching.batcher import Result
+from engine.errors import DeadlineExceeded, TandemError
+from engine.realtime.batching.waiting import Result
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.statuses import http_status
 from engine.realtime.grpc.door import is_large, read, write
@@ -44,6 +44,9 @@ class GrpcPassage(Passage):
         """
         try:
             budget_s = self._model.slo_s if timeout_s is None else timeout_s
+            if budget_s <= 0:
+                self._model.counters.request_shed("expired")
+                raise DeadlineExceeded("the deadline had passed before the request was read")
             if not request.parameters and self._is_refused(budget_s):
                 self._end_unscored(Answer(_REFUSED_STATUS, [], TOO_LATE.encode()))
                 return

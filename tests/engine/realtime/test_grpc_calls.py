@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -15,7 +16,9 @@ from tritonclient.grpc import service_pb2
 
 from engine.config import Serve, Slo
 from engine.errors import InvalidRequest, PortTaken
+from engine.realtime.doors.answers import Answer
 from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
+from engine.realtime.grpc.passage import GrpcPassage
 from engine.realtime.grpc.server import GrpcServer
 from engine.realtime.grpc.transport import BUG, STOPPING, Call, CoreServer
 from engine.realtime.serving.app import ScoringApp
@@ -279,6 +282,23 @@ def test_whose_deadline_passes_is_told_and_forgotten(dear: Engine, channel: grpc
     wait_until(lambda: dear.app.in_flight == 1)
     held.gate.set()
     assert score_in(first.result()) == 30.0
+
+
+def test_a_call_that_comes_after_its_deadline_is_told_so_on_an_idle_engine(dear: Engine) -> None:
+    answers: list[Answer] = []
+    request = service_pb2.ModelInferRequest.FromString(message())
+
+    async def come_late() -> None:
+        passage = GrpcPassage(dear.app.model("numeric"), time.perf_counter(), answers.append)
+        passage.begin(request, 100, 0.0, 10)
+
+    dear.run(come_late())
+    assert [(one.status, one.body) for one in answers] == [
+        (504, b"the deadline had passed before the request was read")
+    ]
+    metrics = dear.ask("GET", "/metrics").body.decode()
+    assert 'tandem_shed_total{model="numeric",reason="expired"} 1' in metrics
+    assert 'tandem_in_flight{model="numeric"} 0' in metrics
 
 
 def test_draining_is_said_and_waits_for_a_call(dear: Engine, channel: grpc.Channel, held: Held) -> None:
