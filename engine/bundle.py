@@ -226,6 +226,8 @@ def _read(path: Path, *, limit: int | None = None) -> bytes:
         is_none = path.name == MANIFEST and isinstance(error, FileNotFoundError | NotADirectoryError)
         way_out = "; `tandem pack` makes a bundle of a model" if is_none else ""
         raise InvalidBundle(f"expected a bundle's file at {path}: {error.strerror}{way_out}") from error
+    except ValueError as error:  # a null byte
+        raise InvalidBundle(f"expected a bundle's file at {str(path)!r}: {error}") from error
 
 
 def _write_synced(path: Path, data: bytes) -> None:

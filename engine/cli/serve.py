@@ -171,7 +171,9 @@ def _until_told_to_stop(read: "Callable[[], Config]") -> None:
 
 
 def _reload(read: "Callable[[], Config]") -> None:
-    """Swap what the config has changed; an error is said, and the engine goes on as it was."""
+    """Swap what the config has changed; any error is said, and the engine goes on as it was."""
+    import logging
+
     from engine.errors import TandemError
     from engine.realtime.replicas import pool
 
@@ -179,6 +181,11 @@ def _reload(read: "Callable[[], Config]") -> None:
         reloaded = pool.follow(read())
     except TandemError as error:
         print(f"not reloaded: {error}", file=sys.stderr, flush=True)
+    except Exception:
+        logging.getLogger(__name__).exception("a reload failed")
+        print(
+            "not reloaded: a bug in the engine; the lines above have the details", file=sys.stderr, flush=True
+        )
     else:
         print(f"reloaded: {', '.join(reloaded) or 'nothing, no bundle changed'}", file=sys.stderr, flush=True)
 

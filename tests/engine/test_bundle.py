@@ -52,6 +52,11 @@ def test_what_was_written_is_read(bundle):
     assert read.label == bundle.name
 
 
+def test_a_path_that_no_system_takes_is_said():
+    with pytest.raises(InvalidBundle, match="null byte"):
+        read_bundle("with\0null")
+
+
 def test_the_revision_is_the_digest_of_the_canonical_manifest(bundle):
     read = read_bundle(bundle)
     assert read.revision == digest((bundle / "bundle.json").read_bytes()) == digest(canonical(read.manifest))

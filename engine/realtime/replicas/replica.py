@@ -86,9 +86,10 @@ class Replica:
             return
         try:
             await self.adopt(revisions)
-        except TandemError as error:
+        except Exception as error:
             # A replica that serves the revision before is better than none.
-            logger.error("generation %s was not loaded: %s", revisions.generation, error)
+            is_bug = not isinstance(error, TandemError)
+            logger.error("generation %s was not loaded: %s", revisions.generation, error, exc_info=is_bug)
 
     def status(self) -> ReplicaStatus:
         """What this replica is at."""

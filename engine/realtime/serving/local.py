@@ -1,6 +1,7 @@
 """``tandem serve --local``: the app in this process, without Ray."""
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -16,6 +17,8 @@ from engine.realtime.serving.listener import ensure_free, open_listener
 from engine.realtime.serving.reloading import Loader
 from engine.realtime.serving.server import Server
 from engine.scorer import Scorer
+
+log = logging.getLogger(__name__)
 
 
 def serve_local(
@@ -87,11 +90,14 @@ async def _until_told_to_stop(reload: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _reload(loader: Loader, app: ScoringApp, read: Callable[[], Config]) -> None:
-    """Swap what the config has changed; an error is said, and the engine goes on as it was."""
+    """Swap what the config has changed; any error is said, and the engine goes on as it was."""
     try:
         reloaded = await loader.follow(app, read().models)
     except TandemError as error:
         _say(f"not reloaded: {error}")
+    except Exception:
+        log.exception("a reload failed")
+        _say("not reloaded: a bug in the engine; the lines above have the details")
     else:
         _say(f"reloaded: {', '.join(reloaded) or 'nothing, no bundle changed'}")
 

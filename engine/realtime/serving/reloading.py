@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.bundle import DeviceChoice
 from engine.config import Model
-from engine.errors import InvalidConfig
+from engine.errors import InvalidBundle, InvalidConfig
 from engine.realtime.serving.app import ScoringApp
 from engine.scorer import Scorer
 
@@ -32,7 +32,7 @@ class Loader:
 
     def load_all(self) -> dict[str, Scorer]:
         """Every model, warmed up, by name; raises ``InvalidBundle``."""
-        self._paths = {name: _path(model) for name, model in self._models.items()}
+        self._paths = {name: _path(name, model) for name, model in self._models.items()}
         return {name: self._warm(name, path) for name, path in self._paths.items()}
 
     async def follow(self, app: ScoringApp, models: Mapping[str, Model]) -> list[str]:
@@ -51,7 +51,7 @@ class Loader:
 
     async def _swap(self, app: ScoringApp, models: Mapping[str, Model]) -> list[str]:
         async with self._one_at_a_time:
-            paths = {name: _path(model) for name, model in models.items()}
+            paths = {name: _path(name, model) for name, model in models.items()}
             changed = {name: path for name, path in paths.items() if path != self._paths[name]}
             scorers = {
                 name: await asyncio.to_thread(self._warm, name, path) for name, path in changed.items()
@@ -70,5 +70,12 @@ class Loader:
         return scorer
 
 
-def _path(model: Model) -> Path:
-    return Path(model.bundle).resolve()
+def _path(name: str, model: Model) -> Path:
+    try:
+        return Path(model.bundle).resolve()
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # a loop of links is a RuntimeError before Python 3.13
+        raise InvalidBundle(f"the path of model '{name}' leads to no bundle: {error}") from error

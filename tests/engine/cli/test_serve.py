@@ -16,6 +16,9 @@ from typing import IO
 
 import pytest
 
+from engine.cli import serve
+from engine.config import Config
+from engine.realtime.replicas import pool
 from kernels.gpu.device import gpu_is_available
 from tests.engine.realtime.accounting import Account, Client
 from tests.engine.realtime.running import NUMERIC, Lane, bundle
@@ -170,7 +173,16 @@ def test_an_engine_without_ray_reloads_on_sighup_and_a_bad_bundle_changes_nothin
         assert (told_after(packed), scores()) == ("reloaded: numeric", [10.0])
         damaged = bundle(tmp_path, "numeric", NUMERIC, scale=3.0)
         (damaged / "linear.npz").write_bytes(b"damaged")
-        for path, name in ((damaged, "numeric"), ("/nowhere", "numeric"), (packed, "other"), ("[", "x")):
+        loop = tmp_path / "loop"
+        loop.symlink_to(loop)
+        wrong = (
+            (damaged, "numeric"),
+            ("/nowhere", "numeric"),
+            (loop, "numeric"),
+            (packed, "other"),
+            ("[", "x"),
+        )
+        for path, name in wrong:
             assert told_after(path, name).startswith("not reloaded: ")
             assert scores() == [10.0]
         process.send_signal(signal.SIGINT)
@@ -179,6 +191,17 @@ def test_an_engine_without_ray_reloads_on_sighup_and_a_bad_bundle_changes_nothin
     assert account.losses == []
     assert account.outcomes["answered"] > 20
     assert process.returncode == 0
+
+
+def test_a_reload_of_an_engine_on_ray_that_meets_a_bug_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def buggy(config: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pool, "follow", buggy)
+    serve._reload(Config)
+    assert capsys.readouterr().err.startswith("not reloaded: a bug in the engine")
 
 
 @pytest.mark.parametrize("option", ["--port", "--ingress-port", "--jobs-port"])

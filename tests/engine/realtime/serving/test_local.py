@@ -1,3 +1,4 @@
+import asyncio
 import json
 import signal
 import socket
@@ -12,12 +13,18 @@ import pytest
 
 from engine.config import Config, Model, Serve
 from engine.errors import InvalidBundle, InvalidConfig, PortTaken
-from engine.realtime.serving.local import serve_local
+from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.local import _reload, serve_local
+from engine.realtime.serving.reloading import Loader
+from engine.scorer import Scorer
 
 PROGRAM = """
 import sys
 from engine.config import Config, Model, Serve
-from engine.realtime.serving.local import serve_local
+from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.local import _reload, serve_local
+from engine.realtime.serving.reloading import Loader
+from engine.scorer import Scorer
 serve_local(Config(models={"numeric": Model(sys.argv[1])}, serve=Serve(port=0)))
 """
 
@@ -57,3 +64,23 @@ def test_no_models_and_no_bundle_are_said() -> None:
         serve_local(Config())
     with pytest.raises(InvalidBundle, match="/nowhere"):
         serve_local(Config(models={"x": Model("/nowhere")}, serve=Serve(port=0)))
+
+
+def test_a_path_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (str(loop), "with\0null"):
+        with pytest.raises(InvalidBundle, match="path of model 'x'"):
+            Loader({"x": Model(path)}, lambda _: None).load_all()
+
+
+def test_a_reload_that_meets_a_bug_says_so_and_the_engine_goes_on(
+    scorers: Mapping[str, Scorer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def buggy() -> Config:
+        raise ZeroDivisionError
+
+    app = ScoringApp(scorers, Serve(port=0))
+    asyncio.run(_reload(Loader({}, lambda _: None), app, buggy))
+    assert capsys.readouterr().err.startswith("not reloaded: a bug in the engine")
+    asyncio.run(app.close())
