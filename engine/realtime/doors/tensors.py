@@ -7,6 +7,7 @@ row-major; BYTES are each preceded by their length as uint32.
 
 import struct
 from array import array
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -74,7 +75,19 @@ def as_array(values: Values, datatype: str, name: str) -> NDArray[Any]:
     try:
         return np.asarray(values, DATATYPES[datatype])
     except OverflowError:
-        raise InvalidRequest(f"a value of input '{name}' is out of the range of {datatype}") from None
+        raise _out_of_range(datatype, name) from None
+
+
+def from_values(values: Iterable[int], datatype: str, count: int, name: str) -> NDArray[Any]:
+    """``count`` integers as an array of their datatype, without a list of them all."""
+    try:
+        return np.fromiter(values, DATATYPES[datatype], count)
+    except OverflowError:
+        raise _out_of_range(datatype, name) from None
+
+
+def _out_of_range(datatype: str, name: str) -> InvalidRequest:
+    return InvalidRequest(f"a value of input '{name}' is out of the range of {datatype}")
 
 
 def as_floats(values: list[Any], datatype: str, name: str) -> list[Any]:  # noqa: ARG001 as ``as_array``

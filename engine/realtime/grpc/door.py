@@ -10,7 +10,7 @@ from engine.realtime.batching.waiting import Result
 from engine.realtime.doors.calls import Asked, budget_s
 from engine.realtime.doors.door import RAW_BYTES, TEXT_BYTES
 from engine.realtime.doors.oip import Tensor, block_of, check_inputs, check_parameters, refuse_outputs
-from engine.realtime.doors.tensors import DATATYPES, as_array, from_bytes
+from engine.realtime.doors.tensors import DATATYPES, from_bytes, from_values
 from engine.realtime.grpc.messages import message
 from engine.realtime.serving.served import Revision, explain
 
@@ -27,6 +27,8 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 """Where a datatype's values lie in ``InferTensorContents``; FP16 has no place, it is raw only."""
+AS_IN_MEMORY = frozenset({"BOOL", "FP32", "FP64"})
+"""Datatypes whose values protobuf writes, one after the other, as NumPy has them."""
 
 
 def is_large(request: Any, n_bytes: int) -> bool:
@@ -93,15 +95,24 @@ def _contents(contents: Any, datatype: str, count: int, name: str) -> Any:
     for field, _ in contents.ListFields():
         if field.name != place:
             raise InvalidRequest(f"expected {datatype} of input '{name}' in {place}, got {field.name}")
-    values = list(getattr(contents, place))
+    values = getattr(contents, place)
     if len(values) != count:
         raise InvalidRequest(f"expected {count} values by the shape of input '{name}', got {len(values)}")
+    if datatype in AS_IN_MEMORY:
+        return _as_written(contents, datatype, count)
     if datatype != "BYTES":
-        return as_array(values, datatype, name)
+        return from_values(values, datatype, count, name)
     try:
         return [value.decode() for value in values]
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"BYTES input '{name}' is no UTF-8: {error}") from error
+
+
+def _as_written(contents: Any, datatype: str, count: int) -> Any:
+    """The values of the only field, without a Python object for each: its message ends with them."""
+    contents.DiscardUnknownFields()
+    dtype, written = DATATYPES[datatype], contents.SerializeToString()
+    return np.frombuffer(written, dtype, count, len(written) - count * dtype.itemsize)
 
 
 def write(revision: Revision, asked: Asked, result: Result) -> Any:

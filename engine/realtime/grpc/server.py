@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from engine.config import Serve
-from engine.errors import InvalidRequest, NotFound, PortTaken, TandemError
+from engine.errors import InvalidRequest, PortTaken, TandemError
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import GRPC_CODES, grpc_code, http_status
@@ -23,9 +23,12 @@ from engine.realtime.grpc.passage import GrpcPassage
 from engine.realtime.grpc.transport import Call, CoreServer, unreadable
 from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.listener import MAX_AGE_S
+from engine.realtime.serving.room import SHORT_BODY_BYTES, Held
 
 INFER = "ModelInfer"
 INFER_PATH, STREAM_PATH = f"/{SERVICE}/{INFER}", f"/{SERVICE}/{STREAM}"
+CALLS_AT_ONCE = 128
+"""Calls, streams among them, that one connection may have under way; its client keeps more to itself."""
 FINAL = "triton_final_response"
 """A parameter of answers in a stream: there is one answer to each request."""
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -46,6 +49,10 @@ class GrpcServer:
     its next. Calls under way, and streams, have ``grace_s`` more before they end as UNAVAILABLE. Nothing else
     bounds how long a message may take to come: the core only ends a connection that has not answered a ping
     for a minute.
+
+    Messages that have come share the app's room with HTTP's bodies. What has come of the others is with the
+    core, and is bounded by connection only: ``CALLS_AT_ONCE`` messages of at most ``max_body_bytes``. A quota
+    of the core's would bound them together, but grpcio gives nobody a way to set one.
 
     Args:
         app: Its models are served.
@@ -72,6 +79,7 @@ class GrpcServer:
             ("grpc.max_connection_idle_ms", int(1000 * self._settings.keep_alive_s)),
             ("grpc.max_connection_age_ms", int(1000 * self.max_age_s)),
             ("grpc.max_connection_age_grace_ms", int(1000 * self.grace_s)),
+            ("grpc.max_concurrent_streams", CALLS_AT_ONCE),
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
         )
@@ -110,6 +118,7 @@ class Service:
 
     def __init__(self, app: ScoringApp, max_rows: int) -> None:
         self._app = app
+        self._nothing_held = Held(app.room)
         self._max_rows = max_rows
         self._types = {method: message(f"{method}Response") for method in METHODS}
         self._stream_type = message(f"{STREAM}Response")
@@ -154,8 +163,10 @@ class Service:
     def infer(self, call: Call, message: bytes) -> None:
         """``ModelInfer``, without a task for each."""
         try:
+            if len(message) > SHORT_BODY_BYTES:
+                self._app.room.check(len(message))  # before it is there twice
             received = _received(message)
-            passage = self._begin(INFER_PATH, received, call.arrived_s, call, partial(_end, call))
+            passage, held = self._begin(INFER_PATH, received, call.arrived_s, call, partial(_end, call))
         except TandemError as error:
             self._log(INFER_PATH, Answer(http_status(error), [], b""), call.arrived_s)
             call.fail(_code(error), sentence(error))
@@ -164,14 +175,14 @@ class Service:
             call.fail(grpc.StatusCode.INVALID_ARGUMENT, unreadable(error))
         else:
             if not passage.done():
-                call.on_leave = partial(self._app.give_up, passage)
+                call.on_leave = partial(self._give_up, passage, held)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Received], call: Call) -> AsyncIterator[Any]:  # noqa: D102, N802
         async for received in requests:
             try:
                 answer = await self._answer(received, call)
-            except NotFound as error:
-                answer = Answer(404, [], sentence(error).encode())
+            except TandemError as error:
+                answer = Answer(http_status(error), [], sentence(error).encode())
             response = self._stream_type(infer_response={"id": received.request.id})
             if answer.status == 200:
                 response.infer_response.MergeFromString(answer.body)
@@ -182,11 +193,11 @@ class Service:
 
     async def _answer(self, received: Received, call: Call) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        passage = self._begin(STREAM_PATH, received, time.perf_counter(), call, partial(settle, future))
+        passage, held = self._begin(STREAM_PATH, received, time.perf_counter(), call, partial(settle, future))
         try:
             return await future
         finally:
-            self._app.give_up(passage)
+            self._give_up(passage, held)
 
     def _begin(
         self,
@@ -195,18 +206,27 @@ class Service:
         arrived_s: float,
         call: Call,
         deliver: Callable[[Answer], None],
-    ) -> GrpcPassage:
-        """Begin to answer a request; raises ``NotFound``."""
+    ) -> tuple[GrpcPassage, Held]:
+        """Begin to answer a request; raises ``NotFound`` or ``Overloaded``."""
         request, n_bytes = received
         model = self._app.model(request.model_name, request.model_version)
+        held = self._nothing_held
+        if n_bytes > SHORT_BODY_BYTES:
+            held = Held(self._app.room)
+            held.add(n_bytes)
         self._app.in_flight += 1
-        passage = GrpcPassage(model, arrived_s, partial(self._delivered, path, arrived_s, deliver))
+        passage = GrpcPassage(model, arrived_s, partial(self._delivered, path, arrived_s, deliver, held))
         passage.begin(request, n_bytes, call.time_remaining(), self._max_rows)
-        return passage
+        return passage, held
+
+    def _give_up(self, passage: GrpcPassage, held: Held) -> None:
+        held.release()
+        self._app.give_up(passage)
 
     def _delivered(
-        self, path: str, arrived_s: float, deliver: Callable[[Answer], None], answer: Answer
+        self, path: str, arrived_s: float, deliver: Callable[[Answer], None], held: Held, answer: Answer
     ) -> None:
+        held.release()
         self._app.in_flight -= 1
         self._log(path, answer, arrived_s)
         deliver(answer)

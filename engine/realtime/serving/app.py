@@ -7,13 +7,12 @@ door, and whatever goes wrong becomes a status and ``{"error": sentence}``.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
 from engine.config import Serve, Slo
-from engine.errors import Failed, Forbidden, InvalidRequest, NotFound, Overloaded, TandemError
+from engine.errors import Failed, Forbidden, InvalidRequest, NotFound, TandemError
 from engine.realtime.counting.exposition import CONTENT_TYPE, render
 from engine.realtime.counting.node_counters import NodeCounters, directory_of
 from engine.realtime.counting.statistics import model_statistics
@@ -27,6 +26,7 @@ from engine.realtime.doors.routing import Route, match
 from engine.realtime.futures import settle
 from engine.realtime.serving.access_log import AccessLog
 from engine.realtime.serving.passage import HttpPassage, Passage
+from engine.realtime.serving.room import Held, Room
 from engine.realtime.serving.served import TIMING, Revision, Scores, ServedModel, server_timing
 
 Message = MutableMapping[str, Any]
@@ -35,10 +35,6 @@ Send = Callable[[Message], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 HTML = (b"content-type", b"text/html; charset=utf-8")
-BODIES_AT_ONCE = 16
-"""Bodies of the largest size that are there at the same time; those answered past ASGI are not counted."""
-SHORT_BODY_BYTES = 1 << 16
-"""Bodies up to it have the room of one more to themselves, however many long ones there are."""
 Reload = Callable[[str], Awaitable[None]]
 Scoring = tuple[ServedModel, str]
 """A model and the verb ``infer`` or ``score``."""
@@ -54,6 +50,7 @@ class ScoringApp:
 
     Attributes:
         max_body_bytes: The limit.
+        room: The memory of bodies that are there at the same time.
         in_flight: Requests under way, in all lanes.
         draining: Set it, and every answer closes its connection.
         scoring: What ``begin`` wants, by the exact path of a POST.
@@ -65,13 +62,13 @@ class ScoringApp:
         self, scorers: Mapping[str, Scores], settings: Serve, slos: Mapping[str, Slo] | None = None
     ) -> None:
         self.in_flight = 0
-        self._held_bytes = 0
         self.draining = False
         self.reload: Reload | None = None
         self.jobs_port: int | None = None
         self._settings = settings
         self._access_log = AccessLog() if settings.access_log else None
         self.max_body_bytes = settings.max_body_bytes
+        self.room = Room(settings.max_body_bytes)
         self._counters = NodeCounters(list(scorers), directory_of(settings.port, list(scorers)))
         self._models = {
             name: ServedModel(
@@ -171,57 +168,39 @@ class ScoringApp:
         self._counters.close()
 
     async def _answer(self, scope: Message, receive: Receive, arrived_s: float) -> Answer:
+        held = Held(self.room)  # until there is an answer: it may have to wait for the thread that reads it
+        try:
+            return await self._answer_held(scope, receive, arrived_s, held)
+        finally:
+            held.release()
+
+    async def _answer_held(self, scope: Message, receive: Receive, arrived_s: float, held: Held) -> Answer:
         model: ServedModel | None = None
         try:
             route = match(scope["method"], scope["path"])
             headers = dict(scope["headers"])
             if route.verb in ("index", "load", "unload"):
-                return await self._repository(route, await self._body(headers, receive))
+                return await self._repository(route, await self._body(headers, receive, held))
             if route.verb not in ("infer", "score"):
                 return self._about(route)
             model = self.model(route.model, route.version)
-            body = await self._body(headers, receive)
+            body = await self._body(headers, receive, held)
         except TandemError as error:
             answer = error_answer(error)
             answer.headers += [model.revision.header] if model is not None else []
             return answer
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         passage = HttpPassage(model, arrived_s, partial(settle, future))
-        self._held_bytes += len(body)  # it may have to wait for the thread that reads it
         try:
             passage.begin(route.verb, headers, body, self.max_body_bytes, self._settings.max_rows)
             if model.batcher.is_dear and not passage.done():
                 await _unless_gone(future, receive)
             return await future
         finally:
-            self._held_bytes -= len(body)
             passage.cancel()
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        with self._holding() as hold:
-            return await read_body(receive, headers.get(b"content-length"), self.max_body_bytes, hold)
-
-    @contextmanager
-    def _holding(self) -> Iterator[Callable[[int], None]]:
-        """Keep the memory of bodies that are there at the same time within bounds.
-
-        What has arrived of a body counts, not what its client has announced: else some clients that announce
-        much and send nothing would keep everybody else out.
-        """
-        held = 0
-
-        def hold(n_bytes: int) -> None:
-            nonlocal held
-            rooms = BODIES_AT_ONCE + (held + n_bytes <= SHORT_BODY_BYTES)
-            if self._held_bytes + n_bytes > rooms * self.max_body_bytes:
-                raise Overloaded(f"bodies of {self._held_bytes} bytes are here already; try again later")
-            self._held_bytes += n_bytes
-            held += n_bytes
-
-        try:
-            yield hold
-        finally:
-            self._held_bytes -= held
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, held: Held) -> bytes:
+        return await read_body(receive, headers.get(b"content-length"), self.max_body_bytes, held.add)
 
     def _complete(self, answer: Answer) -> None:
         answer.headers.append((b"content-length", b"%d" % len(answer.body)))

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,9 +20,10 @@ from engine.errors import InvalidRequest, PortTaken
 from engine.realtime.doors.answers import Answer
 from engine.realtime.grpc.messages import METHODS, SERVICE, STREAM
 from engine.realtime.grpc.passage import GrpcPassage
-from engine.realtime.grpc.server import GrpcServer
+from engine.realtime.grpc.server import CALLS_AT_ONCE, GrpcServer
 from engine.realtime.grpc.transport import BUG, STOPPING, Call, CoreServer
 from engine.realtime.serving.app import ScoringApp
+from engine.realtime.serving.room import BODIES_AT_ONCE
 from engine.realtime.serving.served import TOO_LATE
 from engine.scorer import Scorer
 from load_tests.fast.grpc_loop import (
@@ -41,6 +43,7 @@ from tests.engine.realtime.test_disconnect import Held
 from tests.waiting import wait_until
 
 INFER = f"/{SERVICE}/ModelInfer"
+MAX_CONCURRENT_STREAMS = 3
 GARBAGE = b"\xff" * 20
 
 
@@ -81,6 +84,13 @@ def channel(dear: Engine) -> Iterator[grpc.Channel]:
         yield channel
 
 
+def large_message(n_rows: int = 5_000) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name="numeric")
+    request.inputs.add(name="rows", datatype="FP32", shape=[n_rows, 4])
+    request.inputs[0].contents.fp32_contents.extend([1, 2, 3, 4] * n_rows)
+    return request.SerializeToString()
+
+
 def hold_first(channel: grpc.Channel, held: Held) -> Any:
     """A call whose scoring has begun and waits at the gate."""
     held.gate.clear()
@@ -95,6 +105,46 @@ def test_a_message_over_the_limit_is_refused_and_the_next_is_answered(channel: g
         infer(bytes(100_001), timeout=20)
     assert status(caught)[0] == "RESOURCE_EXHAUSTED"
     assert score_in(infer(message(), timeout=20)) == 30.0
+
+
+def test_messages_that_are_there_at_the_same_time_have_a_bound(dear: Engine, channel: grpc.Channel) -> None:
+    infer, large = channel.unary_unary(INFER), large_message()
+    aside, go_on = dear.app.model("numeric").aside, threading.Event()
+    aside.submit(go_on.wait)
+    n_first = BODIES_AT_ONCE * 100_000 // len(large)
+    try:
+        first = [infer.future(large, timeout=20) for _ in range(n_first)]
+        wait_until(lambda: dear.app.room.held_bytes == n_first * len(large))
+        with pytest.raises(grpc.RpcError) as caught:
+            infer(large, timeout=20)
+        assert status(caught)[0] == "RESOURCE_EXHAUSTED"
+        assert "are here already" in status(caught)[1]
+        (refused,) = channel.stream_stream(f"/{SERVICE}/{STREAM}")(iter([large]), timeout=20)
+        refusal = service_pb2.ModelStreamInferResponse.FromString(refused)
+        assert "are here already" in refusal.error_message
+        assert score_in(infer(message(), timeout=20)) == 30.0
+        first.pop().cancel()
+        wait_until(lambda: dear.app.room.held_bytes == len(first) * len(large))
+    finally:
+        go_on.set()
+    assert [score_in(one.result()) for one in first] == [30.0] * len(first)
+    assert dear.app.room.held_bytes == dear.app.in_flight == 0
+
+
+def settings_of(port: int) -> dict[int, int]:
+    """What a server tells of itself when a connection begins (RFC 9113, 6.5.2)."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(PREFACE + frame(SETTINGS, 0, 0))
+        stream = client.makefile("rb")
+        head = stream.read(9)
+        assert head[3] == SETTINGS
+        told = stream.read(int.from_bytes(head[:3], "big"))
+    return dict(struct.iter_unpack(">HI", told))
+
+
+def test_a_connection_has_a_bound_of_calls(dear: Engine) -> None:
+    assert dear.server.grpc is not None
+    assert settings_of(dear.server.grpc.port)[MAX_CONCURRENT_STREAMS] == CALLS_AT_ONCE
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import pytest
 
 from engine.config import Serve, Slo
-from engine.realtime.serving.app import BODIES_AT_ONCE, ScoringApp
+from engine.realtime.serving.app import ScoringApp
 from engine.realtime.serving.connection import LINGER_S, MAX_HEAD_BYTES
+from engine.realtime.serving.room import BODIES_AT_ONCE
 from engine.scorer import Scorer
 from tests.engine.realtime.running import Engine, start
 from tests.waiting import wait_until
@@ -194,7 +195,7 @@ def test_a_body_over_a_small_limit_is_refused_on_the_short_way_too(scorers: Mapp
 
 
 def wait_until_held(engine: Engine, n_bytes: int) -> None:
-    wait_until(lambda: engine.app._held_bytes == n_bytes)
+    wait_until(lambda: engine.app.room.held_bytes == n_bytes)
 
 
 def wait_until_in_flight(engine: Engine, n_requests: int) -> None:
