@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from engine.config import Serve
-from engine.errors import InvalidRequest, PortTaken, TandemError
+from engine.errors import InvalidRequest, NotFound, PortTaken, TandemError
 from engine.realtime.doors.answers import Answer, sentence
 from engine.realtime.doors.metadata import index_entry, model_config, model_metadata, server_metadata
 from engine.realtime.doors.statuses import GRPC_CODES, grpc_code, http_status
@@ -130,8 +130,12 @@ class Service:
         return self._types["ServerReady"](ready=not self._app.draining)
 
     async def ModelReady(self, request: Any, call: Call) -> Any:  # noqa: ARG002, D102, N802
-        self._app.model(request.name, request.version)
-        return self._types["ModelReady"](ready=True)
+        ready = not self._app.draining
+        try:
+            self._app.model(request.name, request.version)
+        except NotFound:  # who polls for a model wants no error, but to hear of it
+            ready = False
+        return self._types["ModelReady"](ready=ready)
 
     async def ServerMetadata(self, request: Any, call: Call) -> Any:  # noqa: ARG002, D102, N802
         return self._types["ServerMetadata"](**server_metadata())

@@ -212,13 +212,13 @@ class ScoringApp:
             case "live":
                 return json_answer({"live": True})
             case "ready":
-                return json_answer({"ready": not self.draining, "live": True}, 503 if self.draining else 200)
+                return self._readiness({"live": True})
             case "server":
                 return json_answer(server_metadata())
             case "model":
                 return json_answer(model_metadata(self.model(route.model, route.version).revision))
             case "model_ready":
-                return json_answer({"name": self.model(route.model, route.version).name, "ready": True})
+                return self._readiness({"name": self.model(route.model, route.version).name})
             case "model_config":
                 return json_answer(model_config(self.model(route.model, route.version).revision))
             case "stats":
@@ -231,6 +231,9 @@ class ScoringApp:
             case _:
                 may_load = self._settings.repository_api and self.reload is not None
                 return Answer(200, [HTML], page(self.revisions(), may_load, self.jobs_port))
+
+    def _readiness(self, more: dict[str, Any]) -> Answer:
+        return json_answer({"ready": not self.draining, **more}, 503 if self.draining else 200)
 
     async def _repository(self, route: Route, body: bytes) -> Answer:
         match route.verb:

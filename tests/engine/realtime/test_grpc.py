@@ -134,8 +134,22 @@ def test_health_metadata_and_index(client: Any) -> None:
     metadata = client.get_model_metadata("numeric", as_json=True)
     assert [one["name"] for one in metadata["inputs"]] == ["f0", "f1", "f2", "f3"]
     assert {model.name for model in client.get_model_repository_index().models} == {"mixed", "numeric"}
+    assert not client.is_model_ready("nope")
+    assert not client.is_model_ready("numeric", "1")
     with pytest.raises(InferenceServerException, match="no model 'nope'"):
-        client.is_model_ready("nope")
+        client.get_model_metadata("nope")
+
+
+def test_a_model_of_an_engine_that_drains_is_not_ready(client: Any, engine: Engine) -> None:
+    engine.app.draining = True
+    try:
+        assert not client.is_model_ready("numeric")
+        reply = engine.ask("GET", "/v2/models/numeric/ready")
+        assert (reply.status, reply.json) == (503, {"name": "numeric", "ready": False})
+    finally:
+        engine.app.draining = False
+    assert client.is_model_ready("numeric")
+    assert engine.ask("GET", "/v2/models/numeric/ready").json == {"name": "numeric", "ready": True}
 
 
 def typed_numbers(n_rows: int) -> Any:
