@@ -16,6 +16,8 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose a free one."""
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+NO_MODEL = "stats"
+"""The one name that a path takes for something else."""
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Mode = Literal["error", "overwrite", "append"]
 
@@ -150,6 +152,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: Batch = Batch()
     jobs: Jobs = Jobs()
     load: Load = Load()
+
+    def __post_init__(self) -> None:
+        if NO_MODEL in self.models:
+            raise ValueError(
+                f"no model can be served as '{NO_MODEL}', for /v2/models/{NO_MODEL} tells of all models;"
+                " give it another name"
+            )
 
 
 def in_words(error: msgspec.ValidationError, kind: Any) -> str:

@@ -53,6 +53,7 @@ def test_every_key_of_a_config_file_is_explained(path: Path) -> None:
             "models: {a: {bundle: b, slo: {p99: 1}}}",
             r"`p99` - at `\$.models\[...\].slo`; expected one of p99_ms$",
         ),
+        ("models: {stats: {bundle: b}}", "no model can be served as 'stats'"),
         ("serve: {port: http}", r"Expected `int`, got `str` - at `\$.serve.port`"),
         ("serve: {port: 70000}", r"Expected `int` <= 65535 - at `\$.serve.port`"),
         ("batch: {runner: spark}", r"'spark' - at `\$.batch.runner`; expected one of auto, local, ray"),
