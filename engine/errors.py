@@ -9,7 +9,8 @@
     │   ├── InvalidTable        Parquet or Arrow data that does not fit the model's features
     │   ├── InvalidRequest      a malformed request
     │   │   ├── BodyTooLarge
-    │   │   ├── UnsupportedMedia    a content type or encoding not spoken here
+    │   │   ├── UnsupportedMedia    a content type not spoken here
+    │   │   │   └── UnsupportedEncoding     a content encoding not spoken here
     │   │   ├── WrongMethod         a route exists, but not for this method
     │   │   ├── SlowBody            the body did not arrive in time
     │   │   └── BadRow          one row of a request breaks a feature's rule
@@ -69,7 +70,11 @@ class BodyTooLarge(InvalidRequest):
 
 
 class UnsupportedMedia(InvalidRequest):
-    """A content type or content encoding that the route does not speak."""
+    """A content type that the route does not speak."""
+
+
+class UnsupportedEncoding(UnsupportedMedia):
+    """A content encoding that no route speaks."""
 
 
 class WrongMethod(InvalidRequest):

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from engine.errors import Refused, TandemError, WrongMethod
+from engine.errors import Refused, TandemError, UnsupportedEncoding, WrongMethod
 from engine.realtime.doors.statuses import http_status
 
 Headers = list[tuple[bytes, bytes]]
@@ -41,6 +41,6 @@ def error_answer(error: TandemError) -> Answer:
         answer.headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if isinstance(error, WrongMethod):
         answer.headers.append((b"allow", error.allowed.encode()))
-    if answer.status == 415:
+    if isinstance(error, UnsupportedEncoding):
         answer.headers.append(ACCEPTED_ENCODINGS)
     return answer

@@ -5,13 +5,17 @@ import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from engine.errors import BodyTooLarge, InvalidRequest, SlowBody, UnsupportedMedia
+from engine.errors import BodyTooLarge, InvalidRequest, SlowBody, UnsupportedEncoding
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 BODY_TIMEOUT_S = 30.0
 """A body that took longer than this to arrive is given up."""
+MAX_MEMBERS = 1024
+"""Compressed data of so many members is read at most; what ``bgzip`` makes of 64 MB has as many."""
+PIECE_BYTES = 64 << 10
+"""Compressed bytes are taken so many at a time: zlib copies what comes after a member's end."""
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
@@ -71,20 +75,31 @@ def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
     if encoding in (b"", b"identity"):
         return body
     if encoding not in _WINDOW_BITS:
-        raise UnsupportedMedia(
+        raise UnsupportedEncoding(
             f"expected Content-Encoding gzip or deflate, got '{encoding.decode('latin-1')}'"
         )
-    decompressor = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
-        inflated = decompressor.decompress(body, limit + 1)
+        return _inflate(body, encoding, limit)
     except zlib.error as error:
         raise InvalidRequest(f"the body is no {encoding.decode()}: {error}") from error
-    if len(inflated) > limit:
-        raise _too_large(limit)
-    if not decompressor.eof or decompressor.unused_data:
-        state = "cut short" if not decompressor.eof else "followed by other bytes"
-        raise InvalidRequest(f"the {encoding.decode()} body is {state}")
-    return inflated
+
+
+def _inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """The members of a gzip body one after another (RFC 1952, 2.2); a deflate body is one."""
+    rest, parts, room = memoryview(body), list[bytes](), limit
+    for _ in range(MAX_MEMBERS if _WINDOW_BITS[encoding] == 31 else 1):
+        member = zlib.decompressobj(_WINDOW_BITS[encoding])
+        while rest and not member.eof:
+            parts.append(member.decompress(rest[:PIECE_BYTES], room + 1))
+            room -= len(parts[-1])
+            if room < 0:
+                raise _too_large(limit)
+            rest = rest[min(PIECE_BYTES, len(rest)) - len(member.unused_data) :]
+        if not member.eof:
+            raise InvalidRequest(f"the {encoding.decode()} body is cut short")
+        if not rest:
+            return b"".join(parts)
+    raise InvalidRequest(f"the {encoding.decode()} body is followed by other bytes")
 
 
 def deflate(body: bytes, accepted: bytes) -> tuple[bytes, bytes] | None:

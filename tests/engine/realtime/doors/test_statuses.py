@@ -42,6 +42,7 @@ def test_the_status_says_whose_fault_it_is(kind: type[TandemError]) -> None:
         (errors.SlowBody, 408),
         (errors.BodyTooLarge, 413),
         (errors.UnsupportedMedia, 415),
+        (errors.UnsupportedEncoding, 415),
         (errors.Overloaded, 429),
         (errors.ScoringFailed, 500),
         (errors.ShuttingDown, 503),

@@ -195,6 +195,17 @@ def test_a_tensor_that_does_not_fit_is_a_bad_request(
     assert words in reply.json["error"]
 
 
+NULLS: dict[str, object] = {"id": None, "parameters": None, "outputs": None}
+
+
+@pytest.mark.parametrize(
+    "more", [NULLS, {"outputs": [{"name": "score", "parameters": None}], "parameters": None}]
+)
+def test_what_may_be_left_out_may_be_null(lane: Lane, more: dict[str, object]) -> None:
+    reply = lane.ask("POST", "/v2/models/numeric/infer", infer({**MATRIX, "parameters": None}, **more))
+    assert (reply.status, reply.json["outputs"][0]["data"]) == (200, [30.0, 4.0])
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -273,6 +284,14 @@ def test_a_compressed_body_is_read(lane: Lane, encoding: str, pack: object) -> N
     assert reply.json["scores"] == [30.0]
 
 
+@pytest.mark.parametrize("at", [0, 1, 20])
+def test_a_gzip_body_may_have_several_members(lane: Lane, at: int) -> None:
+    body = b'{"rows":[{"f0":1,"f1":2,"f2":3,"f3":4}]}'
+    members = gzip.compress(body[:at]) + gzip.compress(body[at:]) + gzip.compress(b"")
+    reply = lane.ask("POST", "/v1/models/numeric/score", members, {"Content-Encoding": "gzip"})
+    assert reply.json["scores"] == [30.0]
+
+
 def test_a_compressed_bomb_is_refused(lane: Lane) -> None:
     bomb = gzip.compress(b" " * 10_000_000)
     reply = lane.ask("POST", "/v1/models/numeric/score", bomb, {"Content-Encoding": "gzip"})
@@ -299,6 +318,7 @@ def test_another_media_type_is_refused(lane: Lane) -> None:
         reply = lane.ask("POST", path, b"<x/>", {"Content-Type": "text/xml"})
         assert reply.status == 415
         assert "application/json" in reply.json["error"]
+        assert "accept-encoding" not in reply.headers
 
 
 def test_a_large_answer_is_compressed_for_who_accepts_it(lane: Lane) -> None:
