@@ -93,9 +93,9 @@ def _raw_matrix(revision: Revision, body: bytes) -> Tensor:
 def _wants_bytes(request: InferRequest) -> bool:
     if not request.parameters and not request.outputs:
         return False
-    wanted = request.parameters.get("binary_data_output", False)
+    wanted = (request.parameters or {}).get("binary_data_output", False)
     if request.outputs:
-        wanted = request.outputs[0].parameters.get("binary_data", wanted)
+        wanted = (request.outputs[0].parameters or {}).get("binary_data", wanted)
     if not isinstance(wanted, bool):
         raise InvalidRequest(f"expected true or false in binary_data and binary_data_output, got {wanted!r}")
     return wanted

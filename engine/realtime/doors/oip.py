@@ -30,12 +30,12 @@ NO_DATA = msgspec.Raw(b"")
 
 
 class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One input of an infer request; ``data`` is absent where it follows as bytes."""
+    """One input of an infer request; ``data`` is absent, or null, where it follows as bytes."""
 
     name: str
     shape: Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=16)]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = {}
     data: msgspec.Raw = NO_DATA
 
 
@@ -43,7 +43,7 @@ class RequestedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, g
     """One output that a request asks for."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = {}
 
 
 class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -51,7 +51,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=F
 
     inputs: tuple[InputTensor, ...]
     id: str | None = None
-    parameters: Parameters = {}
+    parameters: Parameters | None = {}
     outputs: tuple[RequestedOutput, ...] | None = None
 
 
@@ -157,7 +157,8 @@ def _check(tensor: InputTensor) -> None:
     for name in tensor.parameters:
         if name.startswith("shared_memory_"):
             raise InvalidRequest(f"input '{tensor.name}': shared memory regions are not served here")
-    if (len(tensor.data) > 0) == ("binary_data_size" in tensor.parameters):
+    has_data = len(tensor.data) > 0 and bytes(tensor.data) != b"null"
+    if has_data == ("binary_data_size" in tensor.parameters):
         raise InvalidRequest(f"expected one of data and binary_data_size in input '{tensor.name}'")
 
 
@@ -244,7 +245,7 @@ def check_outputs(request: InferRequest, name: str) -> None:
     """The only output a request may ask for is ``name``, once, as JSON or bytes."""
     if not request.outputs:
         return
-    refuse_outputs([output.name for output in request.outputs], name, request.outputs[0].parameters)
+    refuse_outputs([output.name for output in request.outputs], name, request.outputs[0].parameters or ())
 
 
 def refuse_outputs(asked: Sequence[str], name: str, parameters: Iterable[str]) -> None:

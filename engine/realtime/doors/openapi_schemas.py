@@ -25,6 +25,7 @@ _WHOLE: Object = {"type": "integer", "minimum": 0}
 _TRUTH: Object = {"type": "boolean"}
 _SHAPE = _array({"type": "integer", "minimum": -1})
 _PARAMETERS: Object = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+_GIVEN: Object = {**_PARAMETERS, "type": ["object", "null"]}
 _TENSOR_PARTS: Object = {
     "name": _TEXT,
     "datatype": {"enum": list(DATATYPES)},
@@ -33,11 +34,13 @@ _TENSOR_PARTS: Object = {
     "data": {"type": "array"},
 }
 _TENSORS = _array(_object("name shape datatype", **_TENSOR_PARTS))
+_GIVEN_PARTS: Object = {**_TENSOR_PARTS, "parameters": _GIVEN, "data": {"type": ["array", "null"]}}
+_GIVEN_TENSORS = _array(_object("name shape datatype", **_GIVEN_PARTS))
 _METADATA = _array(_object("name datatype shape", name=_TEXT, datatype=_TEXT, shape=_SHAPE))
 _CONFIG = _array(_object("name data_type dims", name=_TEXT, data_type=_TEXT, dims=_SHAPE))
 _WANTED: Object = {
     "type": ["array", "null"],
-    "items": _object("name", name=_TEXT, parameters=_PARAMETERS),
+    "items": _object("name", name=_TEXT, parameters=_GIVEN),
 }
 _DURATION = _object("count ns", count=_WHOLE, ns=_WHOLE)
 _DURATIONS = "success fail queue compute_input compute_infer compute_output cache_hit cache_miss"
@@ -78,8 +81,8 @@ SCHEMAS: Object = {
         parameters={"type": "object"},
     ),
     "Statistics": _object("model_stats", model_stats=_array(_MODEL_STATISTICS)),
-    "IndexRequest": _object("", ready=_TRUTH),
-    "LoadRequest": _object("", parameters={"type": "object"}),
+    "IndexRequest": _object("", ready={"type": ["boolean", "null"]}),
+    "LoadRequest": _object("", parameters={"type": ["object", "null"]}),
     "RepositoryIndex": _array(
         _object("name version state reason", name=_TEXT, version=_TEXT, state=_TEXT, reason=_TEXT)
     ),
@@ -93,7 +96,7 @@ SCHEMAS: Object = {
         errors=_array(_object("row error", row=_WHOLE, error=_TEXT)),
     ),
     "InferRequest": _object(
-        "inputs", id={"type": ["string", "null"]}, parameters=_PARAMETERS, inputs=_TENSORS, outputs=_WANTED
+        "inputs", id={"type": ["string", "null"]}, parameters=_GIVEN, inputs=_GIVEN_TENSORS, outputs=_WANTED
     ),
     "InferResponse": _object(
         "model_name outputs",

@@ -17,13 +17,13 @@ from engine.realtime.doors.pieces import MALFORMED
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /v2/repository/index``; every model here is ready, so ``ready`` leaves none out."""
 
-    ready: bool = False
+    ready: bool | None = False
 
 
 class LoadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a load or unload request."""
 
-    parameters: dict[str, msgspec.Raw] = {}
+    parameters: dict[str, msgspec.Raw] | None = {}
 
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def check_index(body: bytes) -> None:
 
 def load_parameters(body: bytes) -> Iterable[str]:
     """The names of the parameters of a load request; raises ``InvalidRequest``."""
-    return _decoded(_LOAD, body).parameters
+    return _decoded(_LOAD, body).parameters or ()
 
 
 def check_load(parameters: Iterable[str], *, allowed: bool) -> None:

@@ -51,6 +51,11 @@ def test_a_binary_matrix_is_scored(lane: Lane) -> None:
     assert answer["outputs"][0]["data"] == [30.0, 4.0]
 
 
+def test_data_that_follows_as_bytes_may_be_null_in_its_place(lane: Lane) -> None:
+    request = {"inputs": [binary("rows", "FP32", [2, 4], 32, data=None)]}
+    assert post(lane, request, ROWS.tobytes()).json["outputs"][0]["data"] == [30.0, 4.0]
+
+
 @pytest.mark.parametrize(
     "more",
     [

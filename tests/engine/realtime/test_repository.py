@@ -140,6 +140,11 @@ def test_a_model_is_loaded_again_from_its_path(client: Any, repository: Reposito
     assert scores(client, module) == [20.0, 20.0]
 
 
+def test_a_load_request_may_have_no_parameters(served: Engine) -> None:
+    load = "/v2/repository/models/numeric/load"
+    assert [served.ask("POST", load, body).status for body in (b"", {}, {"parameters": None})] == [200] * 3
+
+
 def test_loading_what_is_there_already_changes_nothing(client: Any) -> None:
     client.load_model("numeric")
     assert scores(client, module_of(client)) == [10.0, 10.0]
@@ -203,7 +208,7 @@ def test_the_aio_clients_ask_the_same(served: Engine, module: Any) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("body", [None, b"", {}, {"ready": True}, {"ready": False}])
+@pytest.mark.parametrize("body", [None, b"", {}, {"ready": True}, {"ready": False}, {"ready": None}])
 def test_the_index_has_every_model_for_all_are_ready(lane: Lane, body: Any) -> None:
     reply = lane.ask("POST", "/v2/repository/index", body)
     assert {(model["name"], model["state"]) for model in reply.json} == {
