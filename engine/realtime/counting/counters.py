@@ -31,13 +31,17 @@ STAGES = ("decode", "queue", "score", "encode")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name, what it says, labels beside ``model``, a histogram's buckets."""
+    """One metric: its name, what it says, labels beside ``model``, a histogram's buckets.
+
+    With labels, series of 0 are left out, unless they are few and their first count is to be an increase.
+    """
 
     name: str
     help: str
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     bounds: tuple[float, ...] = ()
+    is_shown_at_0: bool = False
 
     @property
     def n_cells(self) -> int:
@@ -58,7 +62,13 @@ FAMILIES = (
     ),
     Family("tandem_rows_total", "Rows scored.", "counter"),
     Family("tandem_bad_rows_total", "Rows that broke a rule of a feature or failed in the model.", "counter"),
-    Family("tandem_shed_total", "Requests not scored, by reason.", "counter", (("reason", SHED),)),
+    Family(
+        "tandem_shed_total",
+        "Requests not scored, by reason.",
+        "counter",
+        (("reason", SHED),),
+        is_shown_at_0=True,
+    ),
     Family("tandem_late_total", "Requests answered after their deadline.", "counter"),
     Family("tandem_failed_seconds_total", "Time of requests answered without scores.", "counter"),
     Family("tandem_in_flight", "Requests under way.", "gauge"),

@@ -29,7 +29,7 @@ def _family_lines(family: Family, model: str, counts: Sequence[int], at: int) ->
         text = ",".join(f'{name}="{value}"' for name, value in labels)
         if family.bounds:
             yield from _histogram_lines(family, text, counts[at : at + family.n_cells])
-        elif counts[at] or not family.labels:
+        elif counts[at] or not family.labels or family.is_shown_at_0:
             value = counts[at] / 1e9 if family.name.endswith("_seconds_total") else counts[at]
             yield f"{family.name}{{{text}}} {value}"
         at += family.n_cells
@@ -42,5 +42,5 @@ def _histogram_lines(family: Family, labels: str, counts: Sequence[int]) -> Iter
         text = "+Inf" if bound == float("inf") else f"{bound:g}"
         yield f'{family.name}_bucket{{{labels},le="{text}"}} {count}'
     in_seconds = family.name.endswith("_seconds")
-    yield f"{family.name}_sum{{{labels}}} {total / 1e9 if in_seconds else total:.9g}"
+    yield f"{family.name}_sum{{{labels}}} {total / 1e9 if in_seconds else total}"
     yield f"{family.name}_count{{{labels}}} {running[-1]}"

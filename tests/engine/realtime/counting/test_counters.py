@@ -11,9 +11,11 @@ from engine.realtime.counting.counters import (
     CELLS_PER_MODEL,
     FAMILIES,
     SECONDS,
+    SHED,
     ModelCounters,
     offset,
 )
+from engine.realtime.counting.counters import ROWS as ROWS_IN_BATCH
 from engine.realtime.counting.exposition import render
 from engine.realtime.counting.node_counters import NodeCounters, directory_of
 
@@ -54,6 +56,23 @@ def test_what_is_counted_is_what_is_rendered() -> None:
     assert found['tandem_stage_seconds_bucket{model="m",stage="encode",le="30"}'] == 0
     assert found['tandem_stage_seconds_bucket{model="m",stage="encode",le="+Inf"}'] == 1
     assert found['tandem_request_seconds_sum{model="m"}'] == pytest.approx(0.004)
+
+
+def test_a_sum_is_told_to_the_last_digit() -> None:
+    counters = ModelCounters()
+    sums = (
+        offset("tandem_request_seconds") + len(SECONDS) + 1,
+        offset("tandem_batch_rows") + len(ROWS_IN_BATCH) + 1,
+    )
+    counters.cells[sums[0]], counters.cells[sums[1]] = 1_234_567_812_345_678, 12_345_678_901
+    text = render({"m": counters.cells.tolist()}).decode()
+    assert 'tandem_request_seconds_sum{model="m"} 1234567.812345678\n' in text
+    assert 'tandem_batch_rows_sum{model="m"} 12345678901\n' in text
+
+
+def test_every_reason_to_shed_is_there_before_it_was_met() -> None:
+    found = values(render({"m": ModelCounters().cells.tolist()}))
+    assert [found[f'tandem_shed_total{{model="m",reason="{reason}"}}'] for reason in SHED] == [0, 0, 0]
 
 
 def test_the_time_of_what_failed_is_counted_and_of_nothing_else() -> None:
