@@ -1,8 +1,8 @@
 """Serving an app on a listener, and ending without losing a request."""
 
 import asyncio
-import contextlib
 import gc
+import logging
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from engine.realtime.serving.listener import BACKLOG
 
 if TYPE_CHECKING:
     from engine.realtime.grpc.server import GrpcServer
+
+log = logging.getLogger(__name__)
 
 IDLE_GRACE_S = 2.0
 """How long a draining server waits for an idle connection to ask once more and be told to close."""
@@ -140,11 +142,25 @@ class Server:
     async def _accept_the_rest(self) -> None:
         """Closing a shared listener resets what waits in its queue; take it first."""
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                accepted, _ = self._listener.accept()
-                accepted.setblocking(False)
+        while (accepted := self._next_accepted()) is not None:
+            accepted.setblocking(False)
+            try:
                 await loop.connect_accepted_socket(self._connection, accepted)
+            except OSError:  # its client is gone already
+                accepted.close()
+
+    def _next_accepted(self) -> socket.socket | None:
+        """A connection that waits; None where there is none, or none can be had."""
+        while True:
+            try:
+                return self._listener.accept()[0]
+            except BlockingIOError:
+                return None
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                log.warning("what waited for the engine at its end was not accepted: %s", error)
+                return None
 
     async def _until_closed(self, until_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -1,11 +1,14 @@
 import asyncio
+import errno
 import http.client
 import json
+import os
 import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -62,6 +65,37 @@ def test_what_waits_in_the_listeners_queue_is_answered(fresh: Engine) -> None:
         answers = [client.makefile("rb").read() for client in clients]
     draining.result(10)
     assert all(answer.startswith(b"HTTP/1.1 200") and b"30.0" in answer for answer in answers)
+
+
+class Troubled:
+    """A listener that meets errors as it accepts."""
+
+    def __init__(self, listener: socket.socket, *errors: int) -> None:
+        self._listener = listener
+        self._errors = list(errors)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self._errors:
+            number = self._errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return self._listener.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listener, name)
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"), [((errno.ECONNABORTED,) * 2, []), ((errno.EMFILE,), ["Too many open files"])]
+)
+def test_a_drain_goes_on_whatever_comes_of_accepting(
+    fresh: Engine, errors: tuple[int, ...], said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    troubled = fresh.server._listener = Troubled(fresh.server._listener, *errors)  # type: ignore[assignment]
+    fresh.run(fresh.server.drain())
+    assert (troubled._errors, troubled.fileno()) == ([], -1)
+    assert [words in record.getMessage() for words, record in zip(said, caplog.records, strict=True)] == [
+        True
+    ] * len(said)
 
 
 def test_nobody_is_accepted_after_draining(fresh: Engine) -> None:
