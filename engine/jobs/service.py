@@ -39,7 +39,8 @@ def job_service(settings: Jobs, host: str, environment: Mapping[str, str]) -> It
         environment=environment,
     )
     listener = open_listener(host, settings.port, shared=False, option="--jobs-port")
-    config = uvicorn.Config(JobRoutes(controller).app(), log_config=None, server_header=False, lifespan="on")
+    app = JobRoutes(controller).app()
+    config = uvicorn.Config(app, log_config=None, log_level="error", server_header=False, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="jobs", daemon=True)
     thread.start()

@@ -5,15 +5,15 @@ import random
 import socket
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
-import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from engine.realtime.doors.answers import CLOSE, Answer
+from engine.realtime.doors.answers import CLOSE, Answer, json_answer
 from engine.realtime.serving.app import Scoring, ScoringApp
 from engine.realtime.serving.busy_polling import MOMENT_S, PROVED, BusyPolling
 from engine.realtime.serving.heads import HEAD_END, KnownHeads
@@ -27,7 +27,8 @@ READ_TIMEOUT_S = 35.0
 SHORT_BYTES = 64 << 10
 """A body of at most this many bytes is short: a hundred rows of JSON."""
 LINGER_S = 2.0
-"""How long a refused connection may still send."""
+LINGER_BYTES = 64 << 20
+"""How long, and how much, a client may still send that has its answer already."""
 
 
 class _NoEvent:
@@ -84,7 +85,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._is_between = True
-        self._refused = False
+        self.url = b""
+        self._keeps_alive = True
+        self._lingers_since_s: float | None = None
+        self._lingering_bytes = 0
         self._scoring_app = app
         self._heads = heads
         self._polling = polling
@@ -93,6 +97,7 @@ class Connection(HttpToolsProtocol):
         self._short_bytes = min(SHORT_BYTES, app.max_body_bytes)
         self._short: _Short | None = None
         self._socket: socket.socket | None = None
+        self._asgi_transport = SimpleNamespace()
         self._was_left_alone = True
 
     def connection_made(self, transport: Any) -> None:
@@ -101,10 +106,14 @@ class Connection(HttpToolsProtocol):
         here = transport.get_extra_info("socket")
         # Of the same descriptor, for questions only; uvloop's own makes one for each question.
         self._socket = socket.socket(here.family, here.type, here.proto, fileno=here.fileno())
+        self._asgi_transport = SimpleNamespace(
+            write=transport.write, is_closing=transport.is_closing, close=self._end
+        )
 
     def data_received(self, data: bytes) -> None:
         """Take a known head with its body at once, else feed the parser and count what belongs to a head."""
-        if self._refused:
+        if self._lingers_since_s is not None:
+            self._throw_away(data)
             return
         before, end = self._short, 0
         if self._is_between:
@@ -130,6 +139,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it what waits for it."""
         super().connection_lost(exc)
+        self._asgi_transport.close = self.transport.close  # not this, which leads to it
         if self._socket is not None:
             self._socket.detach()
         if self._short is not None and self._short.passage is not None:
@@ -156,6 +166,15 @@ class Connection(HttpToolsProtocol):
             self.cycle = short  # type: ignore[assignment]  # has what is looked at
         if self.reading_since_s is not None and self.reading_since_s > self._retires_s:
             self.cycle.keep_alive = False
+        if short is None:
+            self._expect_body()
+
+    def _expect_body(self) -> None:
+        """Let an answer that comes before a long body's end close the connection, lest it be read in vain."""
+        self._keeps_alive = self.cycle.keep_alive
+        length = dict(self.headers).get(b"content-length")
+        if length is None or int(length) > SHORT_BYTES:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
@@ -170,6 +189,8 @@ class Connection(HttpToolsProtocol):
         short = self._reading_short()
         if short is None:
             super().on_message_complete()
+            if not self.cycle.response_started:
+                self.cycle.keep_alive = self._keeps_alive
         else:
             self._is_between = True
             self._score(short)
@@ -260,6 +281,7 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             raise ValueError("the request's path is no URL") from None
+        self.cycle.transport = self._asgi_transport  # type: ignore[assignment]  # has what is used
 
     def _answer(self, short: "_Short", answer: Answer) -> None:
         """Write a whole answer at once. Its headers are ours and need no check."""
@@ -284,28 +306,59 @@ class Connection(HttpToolsProtocol):
 
     def close_if_stuck(self, now_s: float) -> None:
         """End the connection if it is idle for long, or if its request does not come in time."""
+        if self._lingers_since_s is not None:
+            if now_s - self._lingers_since_s > LINGER_S:
+                self.transport.close()
+            return
         if self.cycle is not None and self.cycle.response_complete and not self._in_head:
             if now_s - self._idle_since_s > self.timeout_keep_alive:
                 self.transport.close()
             return
-        patience_s = LINGER_S if self._refused else READ_TIMEOUT_S
-        if self.reading_since_s is None or now_s - self.reading_since_s < patience_s:
+        if self.reading_since_s is None or now_s - self.reading_since_s < READ_TIMEOUT_S:
             return
-        if self._refused or not (self._in_head or self._reading_short()):
+        if not (self._in_head or self._reading_short()):
             self.transport.close()
         else:
             part = "head" if self._in_head else "body"
             self._refuse(408, f"the request's {part} did not arrive within {READ_TIMEOUT_S:g} s")
 
     def _refuse(self, status: int, sentence: str) -> None:
-        """Answer, and read on for a while: closing at once would reset what the client sends still."""
-        if self._refused or self.transport.is_closing():
+        """Answer for the app, which does not see the request."""
+        if self._lingers_since_s is not None or self.transport.is_closing():
             return
-        self._refused, self._in_head = True, False
-        self.reading_since_s = self.loop.time()
-        body = msgspec.json.encode({"error": sentence})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
-            body
-        )
-        self.transport.write(STATUS_LINE[status] + head + body)
+        answer = json_answer({"error": sentence}, status)
+        answer.headers += ((b"content-length", b"%d" % len(answer.body)), CLOSE)
+        self._log(answer)
+        head = b"\r\n".join(map(b": ".join, answer.headers))
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n\r\n" + answer.body)
+        self._linger()
+
+    def _log(self, answer: Answer) -> None:
+        """Tell the access log of an answer, with what has been read of its request."""
+        method = self.parser.get_method().decode() if self.url else ""
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        reads_s = 0.0 if self.reading_since_s is None else self.loop.time() - self.reading_since_s
+        self._scoring_app.log_access(method, path, answer, time.perf_counter() - reads_s)
+
+    def _end(self) -> None:
+        """Close the connection, as soon as its client has read the answer where it still sends."""
+        if self.reading_since_s is None:
+            self.transport.close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Read on for a while: closing at once would reset what the client sends still, and its answer."""
+        self._in_head = False
+        self._lingers_since_s = self.loop.time()
+        self.pipeline.clear()
+        if self.cycle is not None:  # whatever else is answered finds nobody
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_reading()
         self.transport.write_eof()
+
+    def _throw_away(self, data: bytes) -> None:
+        self._lingering_bytes += len(data)
+        if self._lingering_bytes > LINGER_BYTES:
+            self.transport.close()

@@ -61,6 +61,7 @@ class Server:
             lifespan="off",
             ws="none",
             log_config=None,
+            log_level="error",  # its warnings tell of requests that are no HTTP, as the access log does
             access_log=False,
             server_header=False,
             date_header=False,

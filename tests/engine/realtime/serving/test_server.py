@@ -137,18 +137,93 @@ def test_a_request_that_does_not_come_is_told_so_and_its_connection_ends(
     monkeypatch.setattr("engine.realtime.serving.connection.READ_TIMEOUT_S", 0.5)
     with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
         client.sendall(sent)
-
-        def is_told() -> bool:
-            sweep(fresh, fresh.loop.time())
-            return bool(select.select([client], [], [], 0)[0])
-
-        wait_until(is_told)
+        sweep_until_told(fresh, client)
         head, body = client.makefile("rb").read().split(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408")
         assert part in json.loads(body)["error"]
         assert fresh.server.connections
         sweep(fresh, fresh.loop.time() + LINGER_S)
         wait_until(lambda: not fresh.server.connections)
+
+
+HOSTILE = [
+    b"nonsense\r\n\r\n",
+    b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"POST /v1/models/none/score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", HOSTILE)
+def test_what_clients_send_writes_nothing_to_the_log(
+    fresh: Engine, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
+        client.sendall(sent)
+        assert client.recv(12) in (b"HTTP/1.1 200", b"HTTP/1.1 400")
+    wait_until(lambda: fresh.app.in_flight == 0)
+    wait_until(lambda: not fresh.server.connections)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+ENDLESS = [
+    b"POST /v1/models/numeric/score HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
+    b"POST /v1/models/none/score HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
+    b"POST /v1/models/none/score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n",
+    b"nonsense\r\n\r\n",
+]
+
+
+def closing_answer(client: socket.socket) -> int:
+    """The status of an answer after which the connection ends; the client may send still."""
+    stream = client.makefile("rb")
+    head, _ = stream.read().split(b"\r\n\r\n")
+    assert b"connection: close" in head
+    return int(head.split()[1])
+
+
+@pytest.mark.parametrize("sent", ENDLESS)
+def test_a_body_that_is_answered_before_its_end_is_read_for_a_while_only(fresh: Engine, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
+        client.sendall(sent)
+        assert closing_answer(client) in (400, 404, 413)
+        client.sendall(b" " * 100_000)
+        sweep(fresh, fresh.loop.time() + 0.9 * LINGER_S)
+        assert fresh.server.connections
+        sweep(fresh, fresh.loop.time() + 1.1 * LINGER_S)
+        wait_until(lambda: not fresh.server.connections)
+
+
+@pytest.mark.parametrize("sent", ENDLESS)
+def test_of_a_body_that_is_answered_before_its_end_so_much_is_read_only(
+    fresh: Engine, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.realtime.serving.connection.LINGER_BYTES", 1 << 20)
+    with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as client:
+        client.sendall(sent)
+        assert closing_answer(client) in (400, 404, 413)
+        with pytest.raises(ConnectionError):
+            client.sendall(bytes(1 << 30))
+    wait_until(lambda: not fresh.server.connections)
+
+
+def test_who_sends_a_whole_body_first_reads_why_it_was_refused(scorers: Mapping[str, Scorer]) -> None:
+    settings = Serve(port=0, slo=Slo(10_000), max_body_bytes=100_000)
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        reply = engine.ask("POST", "/v1/models/numeric/score", bytes(20 << 20))
+        assert (reply.status, reply.headers["connection"]) == (413, "close")
+
+
+def test_a_body_that_came_whole_keeps_its_connection(fresh: Engine) -> None:
+    wrong = post(json.dumps({"rows": [], "x": "y" * 200_000}))
+    assert [status for status, _ in exchange(fresh, wrong + post(BODY), 2)] == [400, 200]
+
+
+def sweep_until_told(engine: Engine, client: socket.socket) -> None:
+    def is_told() -> bool:
+        sweep(engine, engine.loop.time())
+        return bool(select.select([client], [], [], 0)[0])
+
+    wait_until(is_told)
 
 
 def sweep(engine: Engine, now_s: float) -> None:
