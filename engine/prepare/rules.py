@@ -1,6 +1,6 @@
 """The rules that one value of a feature must keep, and the words that say how it broke one.
 
-    float32, float64    any number; booleans and strings are refused
+    float32, float64    any number, infinite where it is beyond the type; booleans and strings are refused
     int8 … uint64       a whole number in range, 3.0 included (pandas has no integers with missing ones)
     bool                true, false, 0 or 1
     category            a string, or a whole number, as the categories are; the others by ``unseen``;

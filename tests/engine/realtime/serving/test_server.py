@@ -2,9 +2,11 @@ import asyncio
 import errno
 import http.client
 import json
+import math
 import os
 import select
 import socket
+import struct
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -211,6 +213,19 @@ def test_who_sends_a_whole_body_first_reads_why_it_was_refused(scorers: Mapping[
     for engine in start(lambda: ScoringApp(scorers, settings), settings):
         reply = engine.ask("POST", "/v1/models/numeric/score", bytes(20 << 20))
         assert (reply.status, reply.headers["connection"]) == (413, "close")
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_a_number_beyond_its_features_type_is_infinite_and_warns_nobody(
+    scorers: Mapping[str, Scorer], datatype: str
+) -> None:
+    settings = Serve(port=0, slo=Slo(10_000))
+    for engine in start(lambda: ScoringApp(scorers, settings), settings):
+        tensor = {"name": "x", "datatype": datatype, "shape": [1, 4], "data": [1e300, 1, 1, 1]}
+        parameters = {"binary_data_output": True}
+        body = {"inputs": [tensor], "parameters": parameters}
+        reply = engine.ask("POST", "/v2/models/numeric/infer", body)
+        assert (reply.status, reply.body[-8:]) == (200, struct.pack("<d", math.inf))
 
 
 def test_a_body_that_came_whole_keeps_its_connection(fresh: Engine) -> None:
