@@ -157,8 +157,8 @@ def _check(tensor: InputTensor) -> None:
     for name in tensor.parameters:
         if name.startswith("shared_memory_"):
             raise InvalidRequest(f"input '{tensor.name}': shared memory regions are not served here")
-    has_data = len(tensor.data) > 0 and bytes(tensor.data) != b"null"
-    if has_data == ("binary_data_size" in tensor.parameters):
+    lacks_data = len(tensor.data) in (0, 4) and bytes(tensor.data) in (b"", b"null")
+    if lacks_data != ("binary_data_size" in tensor.parameters):
         raise InvalidRequest(f"expected one of data and binary_data_size in input '{tensor.name}'")
 
 
