@@ -34,5 +34,6 @@ def move_clock(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    move_clock(float(os.environ.get(CLOCK_OFF_BY, "0")))
+    if CLOCK_OFF_BY in os.environ:
+        move_clock(float(os.environ[CLOCK_OFF_BY]))
     sys.exit(main(*sys.argv[1:]))
