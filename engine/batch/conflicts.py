@@ -12,7 +12,7 @@ from engine.batch.layout import Layout
 from engine.batch.manifest import JobRecord, OutputManifest
 from engine.batch.plan import Plan
 from engine.config import Mode
-from engine.errors import InvalidConfig, JobChanged, OutputExists
+from engine.errors import InvalidConfig, JobChanged, OutputExists, StorageFailed
 
 
 def check_apart(plan: Plan, output: str) -> None:
@@ -68,8 +68,14 @@ def check_appendable(manifest: OutputManifest, plan: Plan, layout: Layout, outpu
     for part in manifest.parts:
         if part.is_set_aside:
             continue
-        with filesystem.open_input_file(f"{root}/{part.path}") as source:
-            found = pq.read_schema(source)
+        try:
+            with filesystem.open_input_file(f"{root}/{part.path}") as source:
+                found = pq.read_schema(source)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageFailed(
+                f"cannot append: {root}/{part.path} is in the output's manifest and cannot be read: {error};"
+                " `tandem verify` tells what is left of it"
+            ) from error
         if not found.equals(_as_written(layout.schema)):
             raise OutputExists(
                 f"the output has the columns {_described(found)}, this job's are {_described(layout.schema)};"

@@ -193,7 +193,13 @@ def _carried_on(place: Output, wanted: Plan, settings: Batch) -> Plan:
     Raises ``JobChanged`` if an unfinished job at the output is another one; jobs that append do
     not mind each other.
     """
-    others = place.unfinished()
+    manifest = place.manifest()
+    others = []
+    for job in place.unfinished():
+        if manifest is not None and manifest.holds(job):
+            place.forget(job)  # its driver was killed after publishing
+        else:
+            others.append(job)
     if settings.mode == "append":
         others = [job for job in others if job == wanted.job]
     for job in others:

@@ -232,6 +232,7 @@ class LocalOutput:
         work = self._work / record.job
         stage = work / "stage"
         shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir()
         for part in parts:
             _link(work / "attempts" / f"{part.attempt}" / part.path, stage / part.path)
         earlier = current if mode == "append" else None

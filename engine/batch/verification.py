@@ -143,18 +143,31 @@ def _stored(work: Work, unit: Unit, output: str, manifest: OutputManifest) -> tu
         try:
             with filesystem.open_input_file(f"{root}/{part.path}") as source:
                 data = source.read_buffer()
-            changed += hashlib.sha256(data).hexdigest() != part.sha256
-            table = pq.read_table(pa.BufferReader(data))
         except FileNotFoundError:
             changed += 1
-        except pa.ArrowInvalid:
             continue
         except OSError as error:
             raise StorageFailed(f"cannot read {root}/{part.path}: {error}") from error
-        else:
-            kept = table.select(SET_ASIDE) if part.is_set_aside else table
-            tables.setdefault(directory(part), []).append(kept)
-    return {name: pa.concat_tables(found) for name, found in tables.items()}, changed
+        changed += hashlib.sha256(data).hexdigest() != part.sha256
+        tables.setdefault(directory(part), []).append(_parsed(data, part))
+    return {name: _joined(found) for name, found in tables.items()}, changed
+
+
+def _parsed(data: pa.Buffer, part: Part) -> pa.Table:
+    """The table in a file's bytes; an empty one if they are none."""
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError):
+        return pa.table({})
+    return table.select(_known(table, SET_ASIDE)) if part.is_set_aside else table
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables one below the other; an empty one if they are not alike."""
+    try:
+        return pa.concat_tables(tables)
+    except pa.ArrowException:
+        return pa.table({})
 
 
 def directory(part: Part) -> str:

@@ -1,14 +1,15 @@
 """What stands in a job's way at its output."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from engine.batch.job import dry_run, score_files
 from engine.config import Batch
-from engine.errors import InvalidConfig, OutputExists
-from tests.engine.batch.conftest import read, rows, write
+from engine.errors import InvalidConfig, OutputExists, StorageFailed
+from tests.engine.batch.conftest import begin, hidden, read, rows, write
 
 FIRST = Batch(keep=("id",), unit_rows=100)
 APPEND = Batch(keep=("id",), unit_rows=100, mode="append")
@@ -109,3 +110,28 @@ def test_an_output_that_the_input_does_not_name_may_lie_within(
     write(data / "a.parquet", rows(0, 10))
     score_files(bundle, [str(tmp_path / location)], str(tmp_path / output), settings=FIRST)
     assert read(tmp_path / output)["id"].to_pylist() == list(range(10))
+
+
+def test_what_a_driver_left_that_was_killed_after_publishing_is_in_nobodys_way(
+    bundle: str, data: Path, tmp_path: Path
+) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    plan = begin(bundle, data, tmp_path / "out", FIRST, n_units=1)
+    left = tmp_path / "left"
+    shutil.copytree(hidden(tmp_path / "out") / plan.job, left)
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=FIRST)
+    shutil.copytree(left, hidden(tmp_path / "out") / plan.job)
+    shutil.rmtree(left)
+    other = Batch(keep=("id", "amount"), mode="overwrite")
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=other)
+    assert read(tmp_path / "out").column_names == ["id", "amount", "score"]
+    assert sorted(os.listdir(tmp_path)) == ["data", "out"]
+
+
+def test_nothing_is_appended_to_what_cannot_be_read(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 100))
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=FIRST)
+    write(data / "b.parquet", rows(100, 10))
+    next((tmp_path / "out").glob("*.parquet")).unlink()
+    with pytest.raises(StorageFailed, match=r"cannot append: .* `tandem verify` tells"):
+        score_files(bundle, [str(data / "b.parquet")], str(tmp_path / "out"), settings=APPEND)

@@ -126,3 +126,11 @@ def test_partitions_that_cannot_be_are_refused(
     write(data / "a.parquet", rows(0, 10).append_column("score", pa.array(range(10))))
     with pytest.raises(InvalidConfig, match=message):
         score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+
+
+def test_a_partitioned_output_may_have_no_row(bundle: str, data: Path, tmp_path: Path) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    settings = Batch(partition_by=("carrier",), where="id > 100")
+    for attached in (False, True):
+        result = score_files(bundle, [str(data)], str(tmp_path / "out"), settings=settings)
+        assert (result.attached, result.record.rows_in, result.manifest.parts) == (attached, 10, ())

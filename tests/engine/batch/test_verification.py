@@ -1,6 +1,6 @@
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -93,6 +93,26 @@ def test_all_jobs_of_an_output_are_compared_or_the_one_named(bundle: str, data: 
     assert verify(str(tmp_path / "out"), n_rows=20, job="second") == Verification(10)
     with pytest.raises(NotFound, match=r"no job third wrote at .*: first, second"):
         verify(str(tmp_path / "out"), n_rows=20, job="third")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"PAR1" + b"\xff" * 200 + path.read_bytes()[204:]),
+        lambda path: path.write_bytes(b""),
+        lambda path: pq.write_table(rows(0, 5), path),
+    ],
+    ids=["pages", "nothing", "another table"],
+)
+@pytest.mark.parametrize("where", ["", "_quarantine"])
+def test_files_that_are_damaged_differ_and_end_in_no_traceback(
+    bundle: str, data: Path, tmp_path: Path, damage: Callable[[Path], object], where: str
+) -> None:
+    write(data / "a.parquet", spoilt())
+    score_files(bundle, [str(data)], str(tmp_path / "out"), settings=Batch(on_bad_row="quarantine"))
+    damage(next((tmp_path / "out" / where).glob("*.parquet")))
+    found = verify(str(tmp_path / "out"), n_rows=1000)
+    assert (found.differing > 0, found.changed_files) == (True, 1)
 
 
 def test_rows_in_a_directory_where_none_belong_are_too_many(bundle: str, data: Path, tmp_path: Path) -> None:
