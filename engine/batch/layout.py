@@ -50,7 +50,7 @@ class Layout:
         return chosen if chosen.schema.equals(self.schema) else chosen.cast(self.schema)
 
     def file_name(self, unit: Unit, number: int = 0) -> str:
-        """``part-00017-1f2e3d4c5b6a.parquet``, a unit's next one ``part-00017.00001-1f2e3d4c5b6a.parquet``."""
+        """``part-00017-1f2e3d4c5b6a.parquet``, the next ``part-00017.00001-1f2e3d4c5b6a.parquet``."""
         return f"part-{unit.name}{f'.{number:05d}' if number else ''}-{self.suffix}.parquet"
 
     def is_of(self, unit: Unit, file_name: str) -> bool:
