@@ -181,7 +181,8 @@ def _admitted(place: Output, model: Bundle, plan: Plan, settings: Batch, output:
         check_appendable(manifest, plan, layout_of(plan, model.manifest.schema.output), output)
     number = 2
     job = plan.job
-    while manifest.holds(job):
+    begun = place.unfinished()
+    while manifest.holds(job) or (job not in begun and place.keeps_version(job)):
         job = f"{plan.job[:MOST_OF_ID]}-{number}"
         number += 1
     return msgspec.structs.replace(plan, job=job)

@@ -33,7 +33,7 @@ RENAME_EXCHANGE = 2
 RENAME_SWAP = 2  # the same number, by chance, in macOS
 LOCK = ".lock"
 """No job has an id like it."""
-ASIDE = "replaced"
+ASIDE, STAGE = "replaced", "stage"
 HARMLESS = ".DS_Store"
 """Made by whoever looks into a directory with macOS."""
 
@@ -164,6 +164,10 @@ class LocalOutput:
             )
         return None
 
+    def keeps_version(self, job: str) -> bool:  # noqa: ARG002
+        """No: a directory holds what was published last."""
+        return False
+
     def unfinished(self) -> list[str]:
         """Ids of jobs with records here that are not published."""
         try:
@@ -230,7 +234,7 @@ class LocalOutput:
                 f"{self.location} was filled by another job meanwhile; choose another output or mode"
             )
         work = self._work / record.job
-        stage = work / "stage"
+        stage = work / STAGE
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir()
         for part in parts:
@@ -250,9 +254,9 @@ class LocalOutput:
         return manifest
 
     def _put_back(self) -> None:
-        """Undo what a publisher was killed at that had renamed the old output aside."""
+        """Undo what a publisher was killed at that had renamed the old output aside, not yet the new one."""
         for aside in self._asides():
-            if not self._final.exists():
+            if not self._final.exists() and aside.with_name(STAGE).exists():
                 os.rename(aside, self._final)
 
     def _asides(self) -> Iterator[Path]:

@@ -89,6 +89,10 @@ class ObjectOutput:
             )
         return None
 
+    def keeps_version(self, job: str) -> bool:
+        """Whether the version of a job was published, now or before another one took its place."""
+        return SUCCESS in list_names(self.location, f"v-{job}/")
+
     def unfinished(self) -> list[str]:
         """Ids of jobs with records here that are not published."""
         return list_names(self.location, f"{JOBS}/")
@@ -125,15 +129,16 @@ class ObjectOutput:
         return current
 
     def forget(self, job: str) -> None:
-        """Remove the records of a job, and its files and begun uploads but for what is published."""
+        """Remove the records of a job, and its files and begun uploads but for what is, or was, published."""
         found = get(self.location, MANIFEST)
         published = decode(found[0], self.location) if found else None
         kept: set[str] = set()
         if published is not None and published.holds(job):
             kept = {f"v-{job}/{SUCCESS}", *(part.path for part in published.parts)}
         abort_uploads(self.location, f"v-{job}/")
-        there = {f"v-{job}/{name}" for name in walk(self.location, f"v-{job}/")}
-        delete(self.location, sorted(there - kept))
+        if kept or not self.keeps_version(job):  # else which of its files are the superseded version's?
+            there = {f"v-{job}/{name}" for name in walk(self.location, f"v-{job}/")}
+            delete(self.location, sorted(there - kept))
         delete(self.location, [f"{JOBS}/{job}/{name}" for name in walk(self.location, f"{JOBS}/{job}/")])
 
 

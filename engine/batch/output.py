@@ -51,6 +51,9 @@ class Output(Protocol):
     def manifest(self) -> OutputManifest | None:
         """What is published here, None if nothing is; ``OutputExists`` if it is not ours."""
 
+    def keeps_version(self, job: str) -> bool:
+        """Whether what a job published is kept though superseded: a new run of it is then another job."""
+
     def unfinished(self) -> list[str]:
         """Ids of jobs with records here that are not published."""
 

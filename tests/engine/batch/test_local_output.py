@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,6 +71,23 @@ def test_an_old_output_that_a_killed_publisher_had_renamed_aside_is_put_back(
     ids = [*range(100), *(range(200, 300) if restart else range(100, 200))]
     assert read(tmp_path / "out")["id"].to_pylist() == ids
     assert not hidden(tmp_path / "out").exists()
+
+
+def test_a_superseded_output_does_not_come_back_when_its_owner_removes_the_new_one(
+    bundle: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, first in (("old", 0), ("new", 100), ("other", 200)):
+        write(data / name / "a.parquet", rows(first, 100))
+    settings = Batch(keep=("id",), mode="overwrite")
+    score_files(bundle, [str(data / "old")], str(tmp_path / "out"), settings=settings)
+    with monkeypatch.context() as patch:  # killed after publishing, before it has cleaned up
+        patch.setattr(local_output, "exchange", lambda _first, _second: False)
+        patch.setattr(LocalOutput, "forget", lambda _self, _job: None)
+        score_files(bundle, [str(data / "new")], str(tmp_path / "out"), settings=settings)
+    shutil.rmtree(tmp_path / "out")
+    other = Batch(keep=("id",), mode="append")
+    score_files(bundle, [str(data / "other")], str(tmp_path / "out"), settings=other)
+    assert read(tmp_path / "out")["id"].to_pylist() == list(range(200, 300))
 
 
 def test_a_job_is_held_by_one_driver_at_a_time(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 
 from engine.batch.filesystem import open_filesystem
 from engine.batch.job import options_of, score_files
+from engine.batch.manifest import encode
 from engine.batch.object_output import CREATE, ObjectOutput, get, put, walk
+from engine.batch.plan import PLAN
 from engine.batch.planning import make_plan
 from engine.batch.records import Records
 from engine.batch.work import make_work
@@ -101,6 +103,24 @@ def test_overwriting_leaves_the_old_version_to_its_readers(bundle: str, bucket: 
     )
     assert read_published(bucket.format("out"))["id"] == list(range(20, 50))
     assert first.manifest.parts[0].path in walk(bucket.format("out"), "")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_job_that_runs_again_leaves_its_superseded_version_to_its_readers(
+    bundle: str, data: Path, bucket: str, restart: bool
+) -> None:
+    write(data / "a.parquet", rows(0, 10))
+    write(data / "b.parquet", rows(10, 10))
+    output, (a, b) = bucket.format("out"), (str(data / "a.parquet"), str(data / "b.parquet"))
+    overwrite = Batch(keep=("id",), mode="overwrite")
+    first = score_files(bundle, [a], output, settings=overwrite)
+    score_files(bundle, [b], output, settings=overwrite)
+    if restart:  # of one that a driver had begun, whose like was published before
+        plan = make_plan(read_bundle(bundle), bundle, [a], options_of(overwrite)).plan
+        assert ObjectOutput(output).store(plan.job).put(PLAN, encode(plan))
+    score_files(bundle, [a], output, settings=overwrite, restart=restart)
+    assert read_published(output)["id"] == list(range(10))
+    assert {part.path for part in first.manifest.parts} <= set(walk(output, ""))
 
 
 def test_appending_keeps_earlier_parts_in_the_manifest(bundle: str, bucket: str) -> None:
