@@ -136,7 +136,9 @@ def _serve(
         "0",
     )
     with running(*command, log=places.log) as process:
-        start_s = wait_until_ready(process, lambda: _is_ready(direct), places.log, limit_s=START_LIMIT_S)
+        start_s = wait_until_ready(
+            process, lambda: _is_ready(direct) and _is_ready(ingress), places.log, limit_s=START_LIMIT_S
+        )
         lanes = (
             _compare("direct", direct, held_out, batch),
             _compare("ingress", ingress, held_out.head(N_INGRESS_ROWS), batch),
